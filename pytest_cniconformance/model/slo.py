@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service level objective on a latency, and the three-valued verdict on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class SloVerdict(StrEnum):
+    """Whether the confidence interval of a percentile lies below, above or across the limit."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """``percentile`` (0..100) of ``path`` must be at most ``limit_ms`` milliseconds.
+
+    With ``over_baseline`` the limit is on the difference to the host-network baseline that was measured
+    interleaved with the samples, so that a slow machine does not read as a slow CNI.
+    """
+
+    path: str
+    percentile: float
+    limit_ms: float
+    over_baseline: bool = False
+
+    def __str__(self) -> str:
+        what = "over the host-network baseline" if self.over_baseline else "round trip"
+        return f"{self.path}: p{self.percentile:g} ≤ {self.limit_ms:g} ms {what}"

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a run, resolved once: command line, then environment, then ini file, then default."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_cniconformance.model.failure import UsageError
+from pytest_cniconformance.model.timeouts import Timeouts
+from pytest_cniconformance.plugin import OPTIONS
+
+DEFAULT_IMAGE = "docker.io/library/python:3.13-alpine"
+CAPABILITIES = ("connectivity", "networkpolicy", "dns", "services", "loadbalancer", "l7", "latency")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the user asked for; every field is validated here, in one place."""
+
+    cni: str
+    cluster: str
+    kubeconfig: str | None
+    context: str | None
+    image: str
+    report: Path
+    require: frozenset[str]
+    keep: str
+    slo: str
+    timeouts: Timeouts
+    external: str
+    lab_faults: tuple[str, ...]
+    lab_nodes: int
+    lab_families: tuple[str, ...]
+
+
+def _raw(config: pytest.Config) -> dict[str, Any]:
+    """Return each option's value by its name, None where nobody set it."""
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        value = config.getoption(option.dest)
+        if value is None:
+            value = os.environ.get(option.env) or config.getini(option.dest) or None
+            if option.many and isinstance(value, str):
+                value = _words(value)
+            if value is not None and option.choices and value not in option.choices:
+                raise UsageError(f"{option.env}/{option.dest}: {value!r} is not one of {', '.join(option.choices)}")
+        values[option.name] = value
+    return values
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.replace(",", " ").split()]
+
+
+def _number(text: str | None, default: float, flag: str, *, minimum: float) -> float:
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        raise UsageError(f"{flag}={text}: not a number") from None
+    if not minimum <= number < float("inf"):
+        raise UsageError(f"{flag}={text}: must be at least {minimum:g}")
+    return number
+
+
+def resolve(config: pytest.Config) -> Settings:
+    """Return the settings of this run.
+
+    Raises:
+        UsageError: a value is not usable; the message names the option.
+    """
+    raw = _raw(config)
+    require = frozenset(_words(raw["require"] or ""))
+    if unknown := require - set(CAPABILITIES):
+        raise UsageError(f"--cni-require={','.join(sorted(unknown))}: known capabilities are {', '.join(CAPABILITIES)}")
+    families = tuple(_words(raw["lab-families"] or "ipv4"))
+    if not families or set(families) - {"ipv4", "ipv6"}:
+        raise UsageError(f"--cni-lab-families={raw['lab-families']}: use ipv4, ipv6 or ipv4,ipv6")
+    cluster = raw["cluster"] or "current"
+    if cluster != "lab" and raw["lab-fault"]:
+        raise UsageError("--cni-lab-fault needs --cni-cluster=lab: faults are injected into the embedded lab only")
+    kubeconfig = raw["kubeconfig"]
+    if kubeconfig and not Path(kubeconfig).is_file():
+        raise UsageError(f"--cni-kubeconfig={kubeconfig}: no such file")
+    return Settings(
+        cni=raw["name"].lower(),
+        cluster=cluster,
+        kubeconfig=kubeconfig,
+        context=raw["context"],
+        image=raw["image"] or DEFAULT_IMAGE,
+        report=Path(raw["report"] or "cni-report"),
+        require=require,
+        keep=raw["keep"] or "never",
+        slo=raw["slo"] or "default",
+        timeouts=Timeouts().scaled(_number(raw["timeout-scale"], 1.0, "--cni-timeout-scale", minimum=0.1)),
+        external=raw["external"] or "auto",
+        lab_faults=tuple(raw["lab-fault"] or ()),
+        lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1)),
+        lab_families=families,
+    )

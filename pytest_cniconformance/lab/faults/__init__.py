@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults that the lab can be started with: each mimics a real defect and names the checks that must see it."""
+
+from __future__ import annotations
+
+from pytest_cniconformance.lab.faults.registry import FAULTS, Active, Fault
+
+__all__ = ["FAULTS", "Active", "Fault"]

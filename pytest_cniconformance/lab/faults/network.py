@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of reachability, Services, load balancers, DNS and latency."""
+
+from __future__ import annotations
+
+from pytest_cniconformance.lab.faults.fault import Fault
+
+_REACHABILITY = (
+    Fault(
+        "null-mac-gateway",
+        "reachability",
+        "every third pod keeps a permanent neighbour entry with MAC 00:00:00:00:00:00 for its gateway "
+        "(169.254.1.1 under calico) once it is ready",
+        "projectcalico/calico#8689, #4186, #3270",
+        ("CT-PP-SAME", "CT-PP-CROSS"),
+    ),
+    Fault(
+        "same-node-drop",
+        "reachability",
+        "packets between two pods of one node are dropped",
+        "bridge bypass with wrong FORWARD policy: k3s-io/k3s#7244 family",
+        ("CT-PP-SAME",),
+    ),
+    Fault(
+        "missing-node-route",
+        "reachability",
+        "the first node has no route to the pods of the last node",
+        "projectcalico/calico#9450, flannel-io/flannel#533",
+        ("CT-PP-CROSS", "CT-BULK"),
+    ),
+    Fault(
+        "mtu-blackhole",
+        "reachability",
+        "pods have an MTU larger than the overlay's, and ICMP fragmentation-needed is filtered",
+        "flannel-io/flannel#1614, #2388; kubeovn/kube-ovn#4254",
+        ("CT-MTU", "CT-BULK"),
+    ),
+    Fault(
+        "big-packets-dropped",
+        "reachability",
+        "packets larger than 1000 bytes between pods are dropped, on any path",
+        "checksum and segmentation offload defects: cozystack/cozystack#2147",
+        ("CT-BULK", "CT-MTU"),
+    ),
+    Fault(
+        "bulk-corrupt",
+        "reachability",
+        "one byte of large TCP segments between pods is changed on the way, with a valid checksum",
+        "virtio and VXLAN offload corruption (fault F103)",
+        ("CT-BULK",),
+    ),
+    Fault(
+        "parallel-connections-limited",
+        "reachability",
+        "a pod gets no more than 8 connections at a time to one other pod; further SYNs are dropped",
+        "SNAT port collisions and full conntrack tables: kubernetes/kubernetes#56903",
+        ("CT-CHURN",),
+    ),
+    Fault(
+        "source-rewritten",
+        "reachability",
+        "traffic between pods leaves with a node address as its source",
+        "kube-proxy --masquerade-all, CNI masquerading its own pod range (fault F90)",
+        ("CT-SRC",),
+    ),
+    Fault(
+        "hairpin-broken",
+        "reachability",
+        "a pod that is sent back to itself by its own Service gets no answer",
+        "kubernetes/kubernetes#125611, cilium/cilium#22107, #28254",
+        ("CT-HAIR",),
+    ),
+    Fault(
+        "node-to-pod-blocked",
+        "reachability",
+        "processes in a node's network (other than root's) cannot open connections to pods, nor can any "
+        "process to pods of other nodes",
+        "aws/aws-network-policy-agent#56, kubernetes-sigs/kind#3875",
+        ("CT-NODE-POD",),
+    ),
+    Fault(
+        "pod-to-node-blocked",
+        "reachability",
+        "pods cannot open connections to node addresses",
+        "Felix DefaultEndpointToHostAction=Drop; host firewalls",
+        ("CT-POD-NODE",),
+    ),
+    Fault(
+        "api-unreachable",
+        "reachability",
+        "pods cannot reach the API server",
+        "egress rules on the Service address of the API server (faults F114, F115)",
+        ("CT-API",),
+    ),
+    Fault(
+        "pod-ip-duplicate",
+        "reachability",
+        "two pods of one node get the same address",
+        "aws/amazon-vpc-cni-k8s#711, cilium/cilium#10065",
+        ("CT-IPU-UNIQUE",),
+    ),
+    Fault(
+        "pod-ip-outside-cidr",
+        "reachability",
+        "a pod's address lies outside its node's pod CIDR",
+        "address pools that overlap or are stale (fault F75)",
+        ("CT-IPU-CIDR",),
+    ),
+)
+
+_SERVICES = (
+    Fault(
+        "service-rules-missing",
+        "services",
+        "the last node has no rules for Services outside kube-system and default",
+        "kubernetes/kubernetes#70493",
+        ("SVC-CLUSTERIP", "CT-SVC-IP"),
+    ),
+    Fault(
+        "service-sticky",
+        "services",
+        "every connection to a Service goes to the first endpoint",
+        "kubernetes/kubernetes#24322, #28674",
+        ("SVC-SPREAD",),
+    ),
+    Fault(
+        "affinity-ignored",
+        "services",
+        "sessionAffinity ClientIP has no effect",
+        "kubernetes/kubernetes#55429",
+        ("SVC-AFFINITY",),
+    ),
+    Fault(
+        "nodeport-missing",
+        "services",
+        "NodePorts are answered on no node",
+        "node-port binding to one interface, host firewalls (fault F88)",
+        ("SVC-NODEPORT",),
+    ),
+    Fault(
+        "no-endpoints-dropped",
+        "services",
+        "a Service without endpoints swallows connections instead of refusing them",
+        "kubernetes/kubernetes#43212 family: missing REJECT rules",
+        ("SVC-NOEP",),
+    ),
+    Fault(
+        "endpoints-include-dead",
+        "services",
+        "an address that no pod has is among the endpoints of every Service",
+        "kubernetes/kubernetes#67875, #51445",
+        ("SVC-SPREAD", "CT-SVC-IP"),
+    ),
+    Fault(
+        "lb-not-announced",
+        "loadbalancer",
+        "no node answers ARP for load-balancer addresses",
+        "metallb/metallb#1154, #1561, #2353",
+        ("LB-REACHABLE",),
+    ),
+    Fault(
+        "local-source-snat",
+        "loadbalancer",
+        "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
+        "cilium/cilium#9284, metallb/metallb#263",
+        ("LB-ETP-LOCAL",),
+    ),
+    Fault(
+        "lb-local-ignored",
+        "loadbalancer",
+        "externalTrafficPolicy Local is treated like Cluster: forwarded to other nodes, source rewritten",
+        "kubernetes/kubernetes#97073",
+        ("LB-ETP-LOCAL",),
+    ),
+    Fault(
+        "lb-no-address",
+        "loadbalancer",
+        "Services of type LoadBalancer never get an address",
+        "metallb/metallb#1765, #646",
+        ("LB-ASSIGNED",),
+    ),
+    Fault(
+        "lb-wrong-pool",
+        "loadbalancer",
+        "load-balancer addresses come from outside the configured pool",
+        "metallb/metallb#1640",
+        ("LB-POOL",),
+    ),
+)
+
+_DNS = (
+    Fault(
+        "dns-nxdomain-cross-namespace",
+        "dns",
+        "names of Services in other namespaces do not exist",
+        "kubernetes/kubernetes#66924, coredns/coredns#2005",
+        ("DNS-XNS",),
+    ),
+    Fault(
+        "dns-slow",
+        "dns",
+        "the first answer to a name takes 5 s: one of two parallel queries is lost",
+        "kubernetes/kubernetes#56903, weaveworks/weave#3287",
+        ("DNS-SVC",),
+    ),
+    Fault(
+        "dns-headless-cluster-ip",
+        "dns",
+        "a headless Service resolves to one made-up address instead of its pods'",
+        "stale DNS records (fault F110)",
+        ("DNS-HEADLESS",),
+    ),
+    Fault(
+        "dns-nxdomain-as-servfail",
+        "dns",
+        "names that do not exist are answered SERVFAIL",
+        "coredns/coredns#7212 family",
+        ("DNS-NXDOMAIN",),
+    ),
+    Fault(
+        "dns-externalname-dropped",
+        "dns",
+        "Services of type ExternalName have no record",
+        "missing CNAME records of ExternalName Services",
+        ("DNS-EXTERNALNAME",),
+    ),
+    Fault(
+        "dns-wrong-service-address",
+        "dns",
+        "a Service's name resolves to another Service's address",
+        "stale records after a Service was re-created (fault F110)",
+        ("DNS-SVC", "CT-SVC-NAME"),
+    ),
+    Fault(
+        "resolv-search-wrong",
+        "dns",
+        "resolv.conf of pods lacks the search path of the cluster",
+        "kubernetes/kubernetes#101017",
+        ("DNS-SEARCH",),
+    ),
+)
+
+_LATENCY = (
+    Fault(
+        "slow-overlay",
+        "latency",
+        "every packet to a pod of another node waits 20 ms",
+        "overlay MTU/offload misconfiguration; kernel softirq starvation (fault F100)",
+        ("LAT-PP-CROSS", "LAT-SVC-CROSS"),
+    ),
+    Fault(
+        "slow-same-node",
+        "latency",
+        "every packet between pods of one node waits 20 ms",
+        "CPU-throttled user-space datapaths (fault F100)",
+        ("LAT-PP-SAME", "LAT-SVC-SAME"),
+        ("calico", "cilium"),
+    ),
+    Fault(
+        "slow-service",
+        "latency",
+        "every packet that a client sends through a Service address waits 20 ms; direct traffic does not",
+        "user-space proxying of Services; kubernetes/kubernetes#88986 as its steady form",
+        ("LAT-SVC-SAME", "LAT-SVC-CROSS"),
+        ("calico", "cilium"),
+    ),
+)
+
+NETWORK_FAULTS: tuple[Fault, ...] = (*_REACHABILITY, *_SERVICES, *_DNS, *_LATENCY)

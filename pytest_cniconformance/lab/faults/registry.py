@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faults by name, and the set of those in force. Code that can misbehave asks ``"except-ignored" in faults``."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.faults.fault import Fault
+from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
+from pytest_cniconformance.lab.faults.policy import POLICY_FAULTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*NETWORK_FAULTS, *POLICY_FAULTS)}
+
+
+class Active(frozenset[str]):
+    """The names of the faults in force.
+
+    Raises ValueError for a name that is not in the registry, and says which names come close.
+    """
+
+    def __new__(cls, names: Iterable[str] = ()) -> Active:
+        """Check the names against the registry."""
+        chosen = tuple(names)
+        for name in chosen:
+            if name not in FAULTS:
+                close = difflib.get_close_matches(name, FAULTS, n=3, cutoff=0.5)
+                hint = f"did you mean {', '.join(close)}?" if close else "see `cniconformance lab faults`."
+                raise ValueError(f"unknown fault {name!r}; {hint}")
+        return super().__new__(cls, chosen)
+
+    def without_effect(self, profile: str) -> tuple[str, ...]:
+        """Those that a dataplane profile cannot show, because it lacks the part that would be broken."""
+        return tuple(sorted(name for name in self if profile not in FAULTS[name].profiles))

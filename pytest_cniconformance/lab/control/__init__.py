@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's controllers. Each reacts to store subscriptions only; none polls."""

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The console script ``cniconformance``: what is not a test run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pytest_cniconformance import __version__
+from pytest_cniconformance.model.failure import ClusterError, UsageError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return 0, 1 for findings, 2 for bad input or no cluster."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (UsageError, ClusterError) as error:
+        print(f"cniconformance {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from pytest_cniconformance.cli import catalogue, cleanup, doctor, lab
+
+    parser = argparse.ArgumentParser(
+        prog="cniconformance",
+        description="Companion of `pytest --cni=NAME`: lists the checks, looks at the cluster, cleans up, runs the lab.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (catalogue, doctor, cleanup, lab):
+        module.add(commands)
+    return parser
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose a cluster, the same as pytest's."""
+    parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig file (default: KUBECONFIG, ~/.kube/config)")
+    parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``cniconformance doctor``: what a run would need and what is missing, one line each."""
+
+from __future__ import annotations
+
+import argparse
+
+from pytest_cniconformance.cli import add_connection
+from pytest_cniconformance.cni import detect
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("doctor", help="check that the cluster is ready for a run; changes nothing")
+    add_connection(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print every finding; return 1 if one of them stops a run."""
+    from pytest_cniconformance.kube import KubeClient
+    from pytest_cniconformance.kube.facts import cluster_facts
+    from pytest_cniconformance.kube.preflight import preflight
+
+    kube = KubeClient.connect(arguments.kubeconfig, arguments.context)
+    facts = cluster_facts(kube)
+    found = detect(facts.hints)
+    version = f" {found.version}" if found and found.version else ""
+    print(f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes")
+    print(f"cni      {found.name}{version} ({'; '.join(found.evidence)})" if found else "cni      not recognised")
+    findings = preflight(kube, facts)
+    for finding in findings:
+        mark = "ok" if finding.ok else finding.level
+        print(f"{mark:<8} {finding.message}{'' if finding.ok else f' — {finding.remedy}'}")
+    return int(any(not finding.ok and finding.level == "error" for finding in findings))

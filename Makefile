@@ -1,0 +1,48 @@
+# The README's commands. Each does all the set-up that it needs on a fresh Debian or Ubuntu machine.
+CNI ?= calico
+ARGS ?=
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN = $(VENV)/bin
+
+.PHONY: conformance test lint unit bench clean system
+
+conformance: $(VENV)/.ready ## run the suites against the lab: make conformance CNI=cilium
+	$(BIN)/pytest --cni=$(CNI) --cni-cluster=lab $(ARGS)
+
+test: lint unit ## what CI runs
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.ready
+	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.ready ## print the figures of the README
+	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info cni-report .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# ip and nft carry the lab; installed only where they are missing and root or sudo allows it.
+system:
+	@missing=; for tool in ip nft conntrack; do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=1; \
+	if [ -n "$$missing" ]; then \
+		root=; [ "$$(id -u)" = 0 ] || root="sudo -n"; \
+		$$root apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$root apt-get install -y -qq \
+			--no-install-recommends iproute2 nftables conntrack python3-venv >/dev/null \
+		|| { echo "install these first: iproute2 nftables conntrack python3-venv" >&2; exit 1; }; \
+	fi
+
+$(VENV)/.ready: pyproject.toml
+	@$(MAKE) --no-print-directory system
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[lab]' --group dev
+	@touch $@

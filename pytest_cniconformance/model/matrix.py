@@ -66,8 +66,11 @@ class Mismatch:
 
     @property
     def unknown(self) -> bool:
-        """Whether the prober failed, so that nothing is known of the cell."""
-        return self.observed.verdict in (Verdict.PROBE_ERROR, Verdict.DNS_FAILED)
+        """Whether the prober failed, so that nothing is known of the cell.
+
+        A probe error that names a responder is no such failure: the network delivered to someone else.
+        """
+        return self.observed.verdict in (Verdict.PROBE_ERROR, Verdict.DNS_FAILED) and not self.observed.responder
 
     def __str__(self) -> str:
         wanted = "open" if self.expected.decision is Decision.ALLOW else "denied"

@@ -63,6 +63,7 @@ class Probe:
     payload: int = 0
     talk: bool = True
     label: str = ""
+    expect_responder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probing: the agent that runs in pods, its sessions, verdicts with evidence, the observed matrix.
+
+``Fleet`` holds the agents; ``Fleet.probe`` asks them; ``PodMatrix`` observes and settles a truth table;
+``calibrate`` finds the window in which silence may read as a drop.
+"""
+
+from pytest_cniconformance.probe.calibrate import Window, calibrate
+from pytest_cniconformance.probe.external import http_probe
+from pytest_cniconformance.probe.fleet import Fleet
+from pytest_cniconformance.probe.matrix import PodMatrix, Settled, Target
+from pytest_cniconformance.probe.session import AgentError, AgentSession, Greeting, SessionLost
+from pytest_cniconformance.probe.transport import (
+    ExecOpener,
+    ExecStream,
+    ExecTransport,
+    ProcessTransport,
+    Transport,
+    TransportClosed,
+)
+from pytest_cniconformance.probe.workload import agent_config_map, probe_pod
+
+__all__ = [
+    "AgentError",
+    "AgentSession",
+    "ExecOpener",
+    "ExecStream",
+    "ExecTransport",
+    "Fleet",
+    "Greeting",
+    "PodMatrix",
+    "ProcessTransport",
+    "SessionLost",
+    "Settled",
+    "Target",
+    "Transport",
+    "TransportClosed",
+    "Window",
+    "agent_config_map",
+    "calibrate",
+    "http_probe",
+    "probe_pod",
+]

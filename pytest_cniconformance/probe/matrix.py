@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix over pods: observe its cells with proof that every server lives, and wait until it settles."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, Mismatch, compare
+from pytest_cniconformance.model.verdict import Observation, Probe, Protocol, Verdict
+from pytest_cniconformance.probe.calibrate import Window
+from pytest_cniconformance.probe.fleet import Fleet
+
+PACE = 0.02
+"""Seconds from the start of one round to the next, at least: the resolution of convergence times.
+
+Without it a policy that never takes effect would be polled by a busy loop that takes the processor from the
+very dataplane it waits for.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A destination: its address per family, and who must answer there.
+
+    ``responder`` is the identity that must answer (None: anyone may). ``prover`` names the agent of the fleet that
+    shares the destination's network stack and proves its servers alive; None leaves denials unproven, which
+    :attr:`Observation.extra` then says (``vouched: False``). ``ports`` maps a cell's port to the one to dial, for
+    Services and host-network pods with ports of their own choice. ``talk`` is False for servers not ours.
+    """
+
+    addresses: Mapping[str, str]
+    responder: str | None = None
+    prover: str | None = None
+    ports: Mapping[tuple[int, Protocol], int] = field(default_factory=dict)
+    talk: bool = True
+
+    @classmethod
+    def pod(cls, name: str, addresses: Mapping[str, str]) -> Target:
+        """Return the target for a probe pod ``namespace/name`` whose own agent is in the fleet."""
+        return cls(addresses, responder=name, prover=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How a matrix came to agree with the expectation, or did not.
+
+    Times are seconds since the change (``since``). ``seconds`` is None if the matrix never agreed;
+    ``allow_seconds`` and ``deny_seconds`` are the moments of the last allowed and the last denied cell to agree,
+    None where there is no such cell or one of them never agreed. ``unstable`` agreed once and then did not.
+    """
+
+    observed: dict[Cell, Observation]
+    mismatches: tuple[Mismatch, ...]
+    rounds: int
+    seconds: float | None
+    allow_seconds: float | None
+    deny_seconds: float | None
+    unstable: tuple[Cell, ...] = ()
+
+    @property
+    def agreed(self) -> bool:
+        """Whether the confirming round agreed in full."""
+        return not self.mismatches
+
+
+_Server = tuple[str, int, Protocol, str]
+
+
+class PodMatrix:
+    """Observes cells between probers (names in the fleet) and destinations.
+
+    ``targets`` maps a cell's destination to its :class:`Target`; a destination that is not in it is dialled as it
+    is written (an IP address or a DNS name).
+    """
+
+    def __init__(self, fleet: Fleet, targets: Mapping[str, Target], *, window: Window) -> None:
+        self._fleet = fleet
+        self._targets = dict(targets)
+        self.window = window
+
+    def observe(self, cells: Iterable[Cell]) -> dict[Cell, Observation]:
+        """Probe the cells once, all sources together, and return what was found.
+
+        Every server that a cell asks proves itself in the same round, from within its own pod, and again after
+        the round if someone was denied. A denial by a server without that proof is a ``probe-error``.
+        """
+        wanted = list(dict.fromkeys(cells))
+        observed, slow = self._round(wanted)
+        if (
+            slow
+        ):  # a server that was short of processor: one more chance, or the whole check would be an error
+            again, _ = self._round(slow)
+            observed.update(again)
+        return observed
+
+    def _round(self, cells: list[Cell]) -> tuple[dict[Cell, Observation], list[Cell]]:
+        servers = dict.fromkeys(server for cell in cells if (server := self._server(cell)) is not None)
+        probes = [self._probe(cell) for cell in cells] + [self._proof(server) for server in servers]
+        found = self._fleet.probe(probes, window=self.window)
+        observed = dict(zip(cells, found, strict=False))
+        proofs = dict(zip(servers, found[len(cells) :], strict=True))
+        denied = [cell for cell in cells if observed[cell].verdict.denied]
+        suspects = dict.fromkeys(server for cell in denied if (server := self._server(cell)) is not None)
+        later = dict(
+            zip(
+                suspects,
+                self._fleet.probe([self._proof(server) for server in suspects], window=self.window),
+                strict=True,
+            )
+        )
+        slow = []
+        for cell in denied:
+            server = self._server(cell)
+            if server is None:
+                if cell.destination not in self._targets or not self._targets[cell.destination].prover:
+                    extra = observed[cell].extra | {"vouched": False}
+                    observed[cell] = replace(observed[cell], extra=extra)
+                continue
+            trouble, lame = "", False
+            for proof in (proofs[server], later[server]):
+                if proof.verdict is not Verdict.OPEN:
+                    trouble = f"is dead: its own pod, asking its own address, got {proof}"
+                elif (proof.latency_ms or 0.0) > self.window.seconds * 250 and not trouble:
+                    trouble, lame = f"is starved: it answered its own pod only {proof}", True
+            if trouble:
+                if lame:
+                    slow.append(cell)
+                observed[cell] = replace(
+                    observed[cell],
+                    verdict=Verdict.PROBE_ERROR,
+                    cause=f"seemed {observed[cell].verdict}, but the server of {cell.destination} on "
+                    f"{cell.port}/{cell.protocol} {trouble}",
+                )
+        return observed, slow
+
+    def _server(self, cell: Cell) -> _Server | None:
+        target = self._targets.get(cell.destination)
+        if target is None or not target.prover:
+            return None
+        return (cell.destination, cell.port, cell.protocol, cell.family)
+
+    def _probe(self, cell: Cell) -> Probe:
+        target = self._targets.get(cell.destination) or Target({cell.family: cell.destination}, talk=False)
+        # A missing address becomes a name that cannot resolve: the agent says dns-failed, which agrees with nothing.
+        host = target.addresses.get(cell.family, f"no-{cell.family}-address.invalid")
+        return Probe(
+            cell.source,
+            host,
+            target.ports.get((cell.port, cell.protocol), cell.port),
+            cell.protocol,
+            talk=target.talk,
+            expect_responder=target.responder,
+        )
+
+    def _proof(self, server: _Server) -> Probe:
+        destination, port, protocol, family = server
+        prover = self._targets[destination].prover or destination
+        return self._probe(Cell(prover, destination, port, protocol, family))
+
+    def settle(
+        self, expected: Mapping[Cell, Expectation], *, deadline: float, since: float | None = None
+    ) -> Settled:
+        """Probe until the matrix agrees with ``expected``, then confirm that with one full round.
+
+        ``deadline`` is in seconds from ``since``, the ``time.monotonic()`` of the change (default: now). Only cells
+        that disagree are asked again, without a pause; a confirmation that fails resumes the wait. At least one
+        full round is made, whatever the deadline.
+        """
+        start = monotonic() if since is None else since
+        pause = threading.Event()
+        observed: dict[Cell, Observation] = {}
+        agreed_at: dict[Cell, float] = {}
+        unstable: dict[Cell, None] = {}
+        rounds = 0
+        open_cells = list(expected)
+        confirming = False
+        while True:
+            began = monotonic()
+            fresh = self.observe(open_cells)
+            rounds += 1
+            observed.update(fresh)
+            for cell in open_cells:
+                if not expected[cell].accepts(fresh[cell]):
+                    if agreed_at.pop(cell, None) is not None:
+                        unstable[cell] = None
+                elif cell not in agreed_at:
+                    latency = fresh[cell].latency_ms if fresh[cell].verdict is Verdict.OPEN else 0.0
+                    agreed_at[cell] = began - start + (latency or 0.0) / 1000
+            wrong = [cell for cell in expected if cell not in agreed_at]
+            if not wrong and confirming:
+                break
+            confirming = not wrong
+            open_cells = wrong or list(expected)
+            if wrong and monotonic() - start >= deadline:
+                break
+            remaining = PACE - (monotonic() - began)
+            if wrong and remaining > 0:
+                pause.wait(remaining)
+        return Settled(
+            observed={cell: observed[cell] for cell in expected},
+            mismatches=compare(expected, observed),
+            rounds=rounds,
+            seconds=_latest(expected, agreed_at),
+            allow_seconds=_latest(expected, agreed_at, Decision.ALLOW),
+            deny_seconds=_latest(expected, agreed_at, Decision.DENY),
+            unstable=tuple(unstable),
+        )
+
+
+def _latest(
+    expected: Mapping[Cell, Expectation], agreed_at: Mapping[Cell, float], decision: Decision | None = None
+) -> float | None:
+    chosen = [cell for cell, wanted in expected.items() if decision is None or wanted.decision is decision]
+    if not chosen or any(cell not in agreed_at for cell in chosen):
+        return None
+    return max(agreed_at[cell] for cell in chosen)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Kubernetes objects that put agents into a cluster: a ConfigMap with the agent, and probe pods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pytest_cniconformance.probe.transport import AGENT_FILE, AGENT_IN_POD
+
+CONFIG_MAP = "cniconformance-agent"
+CONTAINER = "agent"
+DEFAULT_IMAGE = "docker.io/library/python:3.13-alpine"
+
+Obj = dict[str, Any]
+
+
+def agent_config_map(namespace: str) -> Obj:
+    """Return the ConfigMap that carries the agent; every namespace with probe pods needs one."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": CONFIG_MAP, "namespace": namespace},
+        "data": {"agent.py": AGENT_FILE.read_text(encoding="utf-8")},
+    }
+
+
+def probe_pod(
+    name: str,
+    namespace: str,
+    *,
+    image: str = DEFAULT_IMAGE,
+    labels: Mapping[str, str] | None = None,
+    tcp: Sequence[int] = (80, 81),
+    udp: Sequence[int] = (80, 81),
+    sctp: Sequence[int] = (),
+    http: Sequence[int] = (8080,),
+    port_names: Mapping[str, tuple[int, str]] | None = None,
+    node: str | None = None,
+    host_network: bool = False,
+) -> Obj:
+    """Return a pod that serves on these ports, names itself ``namespace/name``, and can probe.
+
+    ``port_names`` gives container ports a name: ``{"web": (80, "TCP")}``. With ``host_network`` the ports are
+    chosen by the kernel, for the node's own are none of ours; ask the agent for them (``ports``). Such a pod needs
+    a namespace whose Pod Security level is ``privileged``; every other one is admitted under ``restricted``.
+    """
+    listen = [("TCP", port) for port in dict.fromkeys([*tcp, *http])]
+    listen += [("UDP", port) for port in udp] + [("SCTP", port) for port in sctp]
+    if host_network:
+        listen = [(protocol, 0) for protocol in dict.fromkeys(protocol for protocol, _ in listen)]
+    names = {(port, protocol): text for text, (port, protocol) in (port_names or {}).items()}
+    identity = f"{namespace}/{name}"
+    container: Obj = {
+        "name": CONTAINER,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-I", "-S", AGENT_IN_POD, "serve", "--identity", identity]
+        + [argument for protocol, port in listen for argument in ("--listen", f"{protocol}:{port}")],
+        "env": [{"name": "CNI_IDENTITY", "value": identity}],
+        "ports": [_port(protocol, port, names) for protocol, port in listen if port],
+        "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "agent", "mountPath": "/cniconformance", "readOnly": True}],
+    }
+    ready = next((port for protocol, port in listen if protocol == "TCP" and port), None)
+    if ready is not None:
+        container["readinessProbe"] = {
+            "tcpSocket": {"port": ready},
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+            # A policy under test may shut out the kubelet on a CNI that is wrong about it: readiness must not flap
+            # while the matrix is being read.
+            "failureThreshold": 30,
+        }
+    spec: Obj = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": "Always",
+        "terminationGracePeriodSeconds": 0,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65534,
+            "runAsGroup": 65534,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "agent", "configMap": {"name": CONFIG_MAP}}],
+    }
+    if host_network:
+        spec["hostNetwork"] = True
+        spec["dnsPolicy"] = "ClusterFirstWithHostNet"
+    else:
+        # Lets a user other than root listen on port 80; a "safe" sysctl, but of the pod's own namespace only.
+        spec["securityContext"]["sysctls"] = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+    if node is not None:
+        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+        spec["tolerations"] = [{"operator": "Exists"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
+        "spec": spec,
+    }
+
+
+def _port(protocol: str, port: int, names: Mapping[tuple[int, str], str]) -> Obj:
+    found: Obj = {"containerPort": port, "protocol": protocol}
+    if (port, protocol) in names:
+        found["name"] = names[port, protocol]
+    return found

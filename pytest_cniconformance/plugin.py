@@ -38,22 +38,47 @@ class Option(NamedTuple):
 
 
 OPTIONS = (
-    Option("name", "test this CNI: flannel, calico, cilium, … or auto to detect it; switches the plugin on", "NAME"),
+    Option(
+        "name",
+        "test this CNI: flannel, calico, cilium, … or auto to detect it; switches the plugin on",
+        "NAME",
+    ),
     Option(
         "cluster",
         "where the cluster comes from: the current kubeconfig context (default), a kind cluster, or the embedded lab",
         choices=("current", "kind", "lab"),
     ),
-    Option("kubeconfig", "kubeconfig file of the cluster under test (default: KUBECONFIG, ~/.kube/config)", "PATH"),
+    Option(
+        "kubeconfig",
+        "kubeconfig file of the cluster under test (default: KUBECONFIG, ~/.kube/config)",
+        "PATH",
+    ),
     Option("context", "context of that kubeconfig (default: its current context)", "NAME"),
     Option("image", "image of the probe pods: any with python3 ≥ 3.8 (default: python:3.13-alpine)", "IMAGE"),
     Option("report", "directory of report.json, report.html and report.md (default: cni-report)", "DIR"),
     Option("require", "capabilities that must be enforced: not-enforced or not-supported then fails", "LIST"),
-    Option("keep", "keep what the run created: never (default), on-failure, always", choices=("never", "on-failure", "always")),
-    Option("slo", "latency objectives: a TOML file or the name of a bundled profile (default: default)", "PROFILE"),
+    Option(
+        "keep",
+        "keep what the run created: never (default), on-failure, always",
+        choices=("never", "on-failure", "always"),
+    ),
+    Option(
+        "slo",
+        "latency objectives: a TOML file or the name of a bundled profile (default: default)",
+        "PROFILE",
+    ),
     Option("timeout-scale", "multiply every deadline, for slow clusters (default: 1)", "FACTOR"),
-    Option("external", "where traffic from outside starts: auto, runner, node:NAME or exec:COMMAND (default: auto)", "WHERE"),
-    Option("lab-fault", "inject a fault into the lab (repeatable; `cniconformance lab faults` lists them)", "NAME", many=True),
+    Option(
+        "external",
+        "where traffic from outside starts: auto, runner, node:NAME or exec:COMMAND (default: auto)",
+        "WHERE",
+    ),
+    Option(
+        "lab-fault",
+        "inject a fault into the lab (repeatable; `cniconformance lab faults` lists them)",
+        "NAME",
+        many=True,
+    ),
     Option("lab-nodes", "nodes of the lab (default: 3)", "N"),
     Option("lab-families", "IP families of the lab (default: ipv4)", "LIST"),
 )

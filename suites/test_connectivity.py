@@ -7,14 +7,15 @@ import collections
 import ipaddress
 
 import pytest
-
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
+
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive
 from pytest_cniconformance.model.matrix import Cell
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
+from pytest_cniconformance.probe.questions import connect_many, host_port, transfer
 
 pytestmark = pytest.mark.connectivity
 
@@ -71,9 +72,7 @@ def test_nodes_reach_their_own_pods(cni_grid: Grid) -> None:
 @requirement("CT-POD-NODE", level=SHOULD, feature="connectivity/node", source=MODEL)
 def test_pods_reach_every_node(cni_grid: Grid) -> None:
     """Pods reach a server on the host network of every node."""
-    listening = {
-        agent.ip: cni_grid.ask(agent.key, "ports")["ports"]["TCP"][0] for agent in cni_grid.node_agents().values()
-    }
+    listening = {agent.ip: host_port(cni_grid.agent(agent.key)) for agent in cni_grid.node_agents().values()}
     probes = [
         Probe(pod.key, address, number)
         for pod in cni_grid.one_per_node()
@@ -82,17 +81,26 @@ def test_pods_reach_every_node(cni_grid: Grid) -> None:
     _eventually_open(cni_grid, probes, "pods to nodes")
 
 
-@requirement("CT-API", feature="connectivity/api-server", source="https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/")
+@requirement(
+    "CT-API",
+    feature="connectivity/api-server",
+    source="https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/",
+)
 def test_pods_reach_the_api_server(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """Pods on every node open a connection to the kubernetes Service."""
     api = cni_kube.get("v1", "Service", "kubernetes", "default")["spec"]
     probes = [
-        Probe(pod.key, api["clusterIP"], api["ports"][0]["port"], talk=False) for pod in cni_grid.one_per_node()
+        Probe(pod.key, api["clusterIP"], api["ports"][0]["port"], talk=False)
+        for pod in cni_grid.one_per_node()
     ]
     _eventually_open(cni_grid, probes, "pods to the API server")
 
 
-@requirement("CT-HAIR", feature="connectivity/hairpin", source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/#a-pod-fails-to-reach-itself-via-the-service-ip")
+@requirement(
+    "CT-HAIR",
+    feature="connectivity/hairpin",
+    source="https://kubernetes.io/docs/tasks/debug/debug-application/debug-service/#a-pod-fails-to-reach-itself-via-the-service-ip",
+)
 def test_a_pod_reaches_itself_through_its_service(cni_grid: Grid, cni_services: Services) -> None:
     """A pod that is the only backend of a Service reaches itself through it."""
     service = cni_services.create("hairpin", {"pod": "a"}, [port(8000, 80)], namespace="x", endpoints=1)
@@ -107,11 +115,12 @@ def test_large_transfers_arrive_intact(cni_grid: Grid) -> None:
     wrong = []
     for placement in ("same-node", "cross-node"):
         cell = cni_grid.pairs(placement)[0]
-        for source, destination in ((cell.source, cell.destination), (cell.destination, cell.source)):
-            target = cni_grid.pod(destination).ip
-            result = cni_grid.ask(source, "stream", host=target, port=80, bytes=BULK_BYTES, timeout_ms=20_000)
-            if not result.get("ok"):
-                wrong.append(f"{source} → {destination} ({placement}): {result.get('cause', 'not intact')}")
+        target = cni_grid.pod(cell.destination).ip
+        for down in (False, True):
+            result = transfer(cni_grid.agent(cell.source), target, 80, BULK_BYTES, down=down)
+            if not result.intact:
+                direction = f"{cell.source} {'←' if down else '→'} {cell.destination}"
+                wrong.append(f"{direction} ({placement}): {result.error}")
     if wrong:
         raise ConformanceFailure(f"{BULK_BYTES} bytes did not arrive intact: " + "; ".join(wrong))
 
@@ -121,7 +130,9 @@ def test_payloads_of_every_size_pass(cni_grid: Grid) -> None:
     """Payloads below, at and above the path MTU pass over TCP and, fragmented, over UDP."""
     cells = [cni_grid.pairs("same-node")[0], cni_grid.pairs("cross-node")[0]]
     probes = [
-        Probe(cell.source, cni_grid.pod(cell.destination).ip, 80, protocol, payload=size, label=f"{size} bytes")
+        Probe(
+            cell.source, cni_grid.pod(cell.destination).ip, 80, protocol, payload=size, label=f"{size} bytes"
+        )
         for cell in cells
         for protocol in BOTH
         for size in PAYLOADS
@@ -136,11 +147,11 @@ def test_many_parallel_connections_succeed(cni_grid: Grid, cni_services: Service
     service = cni_services.create("parallel", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1)
     _all_open(cni_grid, service.cluster_ip, 8000, {"y/b"}, (Protocol.TCP,))
     for host, number in ((service.cluster_ip, 8000), (cni_grid.pod("y/b").ip, 80)):
-        result = cni_grid.ask("x/a", "connect_many", host=host, port=number, count=PARALLEL, timeout_ms=10_000)
-        if result["ok"] != PARALLEL:
+        result = connect_many(cni_grid.agent("x/a"), host, number, PARALLEL)
+        if result.ok != PARALLEL:
             raise ConformanceFailure(
-                f"{PARALLEL - result['ok']} of {PARALLEL} parallel connections from x/a to {host}:{number} "
-                f"failed: {result.get('causes')}"
+                f"{PARALLEL - result.ok} of {PARALLEL} parallel connections from x/a to {host}:{number} "
+                f"failed: {result.failed}"
             )
 
 
@@ -168,13 +179,19 @@ def test_no_two_pods_share_an_address(cni_grid: Grid, cni_kube: KubeClient) -> N
     owners: dict[str, list[str]] = collections.defaultdict(list)
     for pod in cni_kube.list("v1", "Pod"):
         status, metadata = pod.get("status", {}), pod["metadata"]
-        if pod["spec"].get("hostNetwork") or status.get("phase") != "Running" or "deletionTimestamp" in metadata:
+        if (
+            pod["spec"].get("hostNetwork")
+            or status.get("phase") != "Running"
+            or "deletionTimestamp" in metadata
+        ):
             continue
         for entry in status.get("podIPs") or []:
             owners[entry["ip"]].append(f"{metadata['namespace']}/{metadata['name']}")
     shared = {address: names for address, names in owners.items() if len(names) > 1}
     if shared:
-        raise ConformanceFailure("pods share addresses: " + "; ".join(f"{a}: {', '.join(n)}" for a, n in shared.items()))
+        raise ConformanceFailure(
+            "pods share addresses: " + "; ".join(f"{a}: {', '.join(n)}" for a, n in shared.items())
+        )
 
 
 @requirement("CT-IPU-CIDR", level=SHOULD, feature="connectivity/addresses", source=MODEL)

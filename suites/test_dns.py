@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
+
+from pytest_cniconformance.probe.questions import DnsAnswer, resolve
 
 pytestmark = pytest.mark.dns
 
@@ -26,7 +25,9 @@ def test_a_service_name_resolves_to_its_cluster_ip(cni_grid: Grid, cni_services:
 
 
 @requirement("DNS-XNS", feature="dns/search", source=DOCS + "#namespaces-of-services")
-def test_a_service_of_another_namespace_resolves_by_its_short_name(cni_grid: Grid, cni_services: Services) -> None:
+def test_a_service_of_another_namespace_resolves_by_its_short_name(
+    cni_grid: Grid, cni_services: Services
+) -> None:
     """`service.namespace` resolves from a pod of another namespace."""
     service = cni_services.create("dns-xns", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1)
     _answers(cni_grid, "x/a", f"{service.name}.{service.namespace}", {service.cluster_ip})
@@ -35,7 +36,9 @@ def test_a_service_of_another_namespace_resolves_by_its_short_name(cni_grid: Gri
 @requirement("DNS-HEADLESS", feature="dns/headless", source=SPEC)
 def test_a_headless_service_resolves_to_its_ready_pods(cni_grid: Grid, cni_services: Services) -> None:
     """A headless Service resolves to the addresses of all its ready pods."""
-    service = cni_services.create("dns-headless", {"ns-all": "y"}, [port(80)], namespace="y", clusterIP="None")
+    service = cni_services.create(
+        "dns-headless", {"ns-all": "y"}, [port(80)], namespace="y", clusterIP="None"
+    )
     for key in ("y/a", "y/b", "y/c"):
         cni_grid.relabel_for_check(key, {"ns-all": "y"})
     cni_services.wait_endpoints(service.name, "y", 3)
@@ -43,7 +46,9 @@ def test_a_headless_service_resolves_to_its_ready_pods(cni_grid: Grid, cni_servi
 
 
 @requirement("DNS-SEARCH", feature="dns/search", source=DOCS + "#namespaces-of-services")
-def test_a_service_of_the_same_namespace_resolves_by_its_name_alone(cni_grid: Grid, cni_services: Services) -> None:
+def test_a_service_of_the_same_namespace_resolves_by_its_name_alone(
+    cni_grid: Grid, cni_services: Services
+) -> None:
     """A bare Service name resolves in its own namespace through the pod's search list."""
     service = cni_services.create("dns-search", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1)
     _answers(cni_grid, "y/a", service.name, {service.cluster_ip})
@@ -56,7 +61,7 @@ def test_a_name_that_does_not_exist_is_nxdomain(cni_grid: Grid) -> None:
 
     def wrong() -> str | None:
         answer = _resolve(cni_grid, "x/a", name)
-        return None if answer.get("rcode") == "NXDOMAIN" else f"{name} answered {_told(answer)}"
+        return None if answer.rcode == "NXDOMAIN" else f"{name} answered {answer}"
 
     cni_grid.eventually("a missing name", wrong)
 
@@ -71,13 +76,8 @@ def test_an_external_name_service_is_an_alias(cni_grid: Grid, cni_services: Serv
     _answers(cni_grid, "x/a", f"{alias.fqdn}.", {target.cluster_ip})
 
 
-def _resolve(grid: Grid, source: str, name: str) -> dict[str, Any]:
-    return grid.ask(source, "resolve", name=name, type="AAAA" if grid.facts.families[0] == "ipv6" else "A")
-
-
-def _told(answer: dict[str, Any]) -> str:
-    values = ", ".join(map(str, answer.get("addresses") or ()))
-    return f"{answer.get('rcode') or answer.get('cause', 'nothing')}{' ' + values if values else ''}"
+def _resolve(grid: Grid, source: str, name: str) -> DnsAnswer:
+    return resolve(grid.agent(source), name, "AAAA" if grid.facts.families[0] == "ipv6" else "A")
 
 
 def _answers(grid: Grid, source: str, name: str, expected: set[str]) -> None:
@@ -85,9 +85,8 @@ def _answers(grid: Grid, source: str, name: str, expected: set[str]) -> None:
 
     def wrong() -> str | None:
         answer = _resolve(grid, source, name)
-        found = set(answer.get("addresses") or ())
-        if answer.get("rcode") == "NOERROR" and found == expected:
+        if answer.rcode == "NOERROR" and set(answer.addresses) == expected:
             return None
-        return f"{name} from {source} answered {_told(answer)}, expected {', '.join(sorted(expected))}"
+        return f"{name} from {source} answered {answer}, expected {', '.join(sorted(expected))}"
 
     grid.eventually(f"resolving {name}", wrong)

@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
+
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, NotEnforced, NotSupported
 from pytest_cniconformance.model.verdict import Observation, Probe, Verdict
+from pytest_cniconformance.probe.questions import http_session
 
 pytestmark = pytest.mark.l7
 
@@ -77,7 +78,11 @@ def test_the_whole_path_must_match(cni_grid: Grid, cni_kube: KubeClient) -> None
     _denied(cni_grid, ("GET", "/healthz"), ("GET", "/admin/health"), ("POST", INFER[1] + "/raw"))
 
 
-@requirement("L7-403", feature="l7/denial", source="https://docs.cilium.io/en/stable/security/policy/language/#layer-7-examples")
+@requirement(
+    "L7-403",
+    feature="l7/denial",
+    source="https://docs.cilium.io/en/stable/security/policy/language/#layer-7-examples",
+)
 def test_a_denied_request_is_answered_403(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """A denied request is answered 403; the connection is neither reset nor left silent."""
     _in_force(cni_grid, cni_kube)
@@ -90,12 +95,13 @@ def test_a_denied_request_is_answered_403(cni_grid: Grid, cni_kube: KubeClient) 
 def test_every_request_of_a_connection_is_judged(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """On one connection an allowed, a denied and an allowed request are answered 200, 403, 200."""
     _in_force(cni_grid, cni_kube)
-    requests = [{"method": m, "path": p} for m, p in (("GET", "/health"), ("GET", "/secret"), ("GET", "/health"))]
-    answer = cni_grid.ask(GATEWAY, "http_session", host=cni_grid.pod(SERVER).ip, port=HTTP_PORT, requests=requests)
-    if answer.get("statuses") != [200, 403, 200]:
-        found = f"observed {answer.get('statuses')} {answer.get('cause', '')}".rstrip()
-        kind = NotEnforced if answer.get("statuses") == [200, 200, 200] else ConformanceFailure
-        raise kind(f"three requests on one connection expected [200, 403, 200], {found}")
+    requests = [("GET", "/health"), ("GET", "/secret"), ("GET", "/health")]
+    statuses, error = http_session(cni_grid.agent(GATEWAY), cni_grid.pod(SERVER).ip, HTTP_PORT, requests)
+    if statuses != [200, 403, 200]:
+        kind = NotEnforced if statuses == [200, 200, 200] else ConformanceFailure
+        raise kind(
+            f"three requests on one connection expected [200, 403, 200], observed {statuses} {error}".rstrip()
+        )
 
 
 @requirement("L7-PEER", feature="l7/peers", source=DOCS)
@@ -105,7 +111,11 @@ def test_other_peers_stay_denied(cni_grid: Grid, cni_kube: KubeClient) -> None:
 
     def wrong() -> str | None:
         seen = _request(cni_grid, "GET", "/health", source=STRANGER)
-        return None if seen.verdict is Verdict.DROPPED else f"GET /health from {STRANGER} expected dropped, observed {seen}"
+        return (
+            None
+            if seen.verdict is Verdict.DROPPED
+            else f"GET /health from {STRANGER} expected dropped, observed {seen}"
+        )
 
     cni_grid.eventually("a peer that no rule names", wrong, deadline=5.0)
 
@@ -129,7 +139,11 @@ def _in_force(grid: Grid, kube: KubeClient) -> None:
         allowed, forbidden = _request(grid, "GET", "/health"), _request(grid, "GET", "/secret")
         if allowed.verdict is not Verdict.OPEN:
             return f"GET /health expected 200, observed {allowed}"
-        return None if forbidden.verdict is not Verdict.OPEN else f"GET /secret expected 403, observed {forbidden}"
+        return (
+            None
+            if forbidden.verdict is not Verdict.OPEN
+            else f"GET /secret expected 403, observed {forbidden}"
+        )
 
     try:
         grid.eventually("the HTTP policy", wrong, deadline=grid.patience())

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import pytest
-
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.latency import LatencyBench
@@ -51,4 +50,6 @@ def _through_service(grid: Grid, services: Services, measure: LatencyBench, plac
     service = services.create(
         f"latency-{placement}", {"pod": name}, [port(8000, 80)], namespace=namespace, endpoints=1
     )
-    measure.judge(f"pod-to-service/{placement}", cell.source, cell.destination, via=(service.cluster_ip, 8000))
+    measure.judge(
+        f"pod-to-service/{placement}", cell.source, cell.destination, via=(service.cluster_ip, 8000)
+    )

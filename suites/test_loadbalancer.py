@@ -6,15 +6,16 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
 from pytest_cniconformance.fixtures.vantage import Vantage
+
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.kube.errors import KubeError
 from pytest_cniconformance.model.failure import ClusterError, ConformanceFailure, Inconclusive, NotSupported
 from pytest_cniconformance.model.verdict import Probe, Verdict
+from pytest_cniconformance.probe.questions import addresses
 
 pytestmark = pytest.mark.loadbalancer
 
@@ -51,10 +52,14 @@ def test_traffic_policy_local_preserves_the_client(
     if cni_external.key != "outside":
         raise Inconclusive(f"the vantage is {cni_external.description}: its own address is a node's")
     if seen in nodes or any(seen in network for network in ranges):
-        raise ConformanceFailure(f"the backend saw {seen}, an address of the cluster, instead of the client's")
-    own = cni_grid.ask(cni_external.key, "addresses")["addresses"]
+        raise ConformanceFailure(
+            f"the backend saw {seen}, an address of the cluster, instead of the client's"
+        )
+    own = addresses(cni_grid.agent(cni_external.key))
     if str(seen) not in own:
-        raise Inconclusive(f"the backend saw {seen}; the client's addresses are {', '.join(own)}: a NAT lies between them")
+        raise Inconclusive(
+            f"the backend saw {seen}; the client's addresses are {', '.join(own)}: a NAT lies between them"
+        )
 
 
 @requirement("LB-POOL", feature="loadbalancer/pools", source=METALLB)
@@ -62,7 +67,10 @@ def test_the_requested_pool_is_honoured(cni_grid: Grid, cni_services: Services, 
     """The address comes from the MetalLB pool that the Service's annotation names."""
     if not cni_kube.has(POOL_API, "IPAddressPool"):
         raise NotSupported("no MetalLB on this cluster (IPAddressPool is not served)")
-    pools = {pool["metadata"]["name"]: pool["spec"]["addresses"] for pool in cni_kube.list(POOL_API, "IPAddressPool")}
+    pools = {
+        pool["metadata"]["name"]: pool["spec"]["addresses"]
+        for pool in cni_kube.list(POOL_API, "IPAddressPool")
+    }
     if not pools:
         raise NotSupported("MetalLB has no IPAddressPool")
     for i, (name, ranges) in enumerate(sorted(pools.items())[:2]):
@@ -70,13 +78,21 @@ def test_the_requested_pool_is_honoured(cni_grid: Grid, cni_services: Services, 
         service = _load_balancer(cni_grid, cni_services, f"pool-{i}", annotations=annotations)
         address = ipaddress.ip_address(service.addresses[0])
         if not any(_in_range(address, text) for text in ranges):
-            raise ConformanceFailure(f"pool {name} ({', '.join(ranges)}) was asked for, {address} was assigned")
+            raise ConformanceFailure(
+                f"pool {name} ({', '.join(ranges)}) was asked for, {address} was assigned"
+            )
 
 
 def _load_balancer(grid: Grid, services: Services, name: str, **extra: object) -> LiveService:
     """Create a LoadBalancer Service over y/b and wait for its address."""
     service = services.create(
-        name, {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1, type="LoadBalancer", **extra  # type: ignore[arg-type]
+        name,
+        {"pod": "b"},
+        [port(8000, 80)],
+        namespace="y",
+        endpoints=1,
+        type="LoadBalancer",
+        **extra,  # type: ignore[arg-type]
     )
     kube = grid.run.kube
     try:
@@ -94,7 +110,9 @@ def _load_balancer(grid: Grid, services: Services, name: str, **extra: object) -
     except ClusterError as timeout:
         if _implementation(kube):
             raise ConformanceFailure(f"{timeout}; this cluster has {_implementation(kube)}") from None
-        raise NotSupported("no implementation of LoadBalancer Services was recognised on this cluster") from None
+        raise NotSupported(
+            "no implementation of LoadBalancer Services was recognised on this cluster"
+        ) from None
     return LiveService(obj, service.domain)
 
 

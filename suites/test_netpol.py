@@ -9,14 +9,14 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
-
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import ALLOW, Grid
+from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
+
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotEnforced
 from pytest_cniconformance.model.matrix import Cell, Expectation
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
-from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
 
 pytestmark = pytest.mark.netpol
 
@@ -49,8 +49,12 @@ def test_egress_without_rules_denies_all_egress(cni_grid: Grid) -> None:
 def test_policies_add_up(cni_grid: Grid) -> None:
     """Two policies on one pod allow what either allows."""
     cni_grid.apply(
-        network_policy("from-y", "x", {"pod": "a"}, ingress=[rule([peer(namespaces={"ns": "y"})], [port(80)])]),
-        network_policy("from-z", "x", {"pod": "a"}, ingress=[rule([peer(namespaces={"ns": "z"})], [port(81)])]),
+        network_policy(
+            "from-y", "x", {"pod": "a"}, ingress=[rule([peer(namespaces={"ns": "y"})], [port(80)])]
+        ),
+        network_policy(
+            "from-z", "x", {"pod": "a"}, ingress=[rule([peer(namespaces={"ns": "z"})], [port(81)])]
+        ),
     )
     cni_grid.check("y on 80 and z on 81", destinations=["x/a", "x/b"])
 
@@ -78,7 +82,7 @@ def test_a_pod_selector_peer_stays_in_its_namespace(cni_grid: Grid) -> None:
 
 @requirement("NP-AND-1", feature="networkpolicy/peers", source=DOCS + "#behavior-of-to-and-from-selectors")
 def test_selectors_in_one_peer_are_anded(cni_grid: Grid) -> None:
-    """namespaceSelector and podSelector are ANDed in one peer, and ORed as two peers."""
+    """NamespaceSelector and podSelector are ANDed in one peer, and ORed as two peers."""
     both = [rule([peer(pods={"pod": "b"}, namespaces={"ns": "y"})])]
     cni_grid.apply(network_policy("peers", "x", {"pod": "a"}, ingress=both))
     cni_grid.check("one peer: y and b", destinations=["x/a"])
@@ -90,7 +94,10 @@ def test_selectors_in_one_peer_are_anded(cni_grid: Grid) -> None:
 @requirement("NP-AND-2", feature="networkpolicy/peers", source=API)
 def test_rules_are_not_cross_multiplied(cni_grid: Grid) -> None:
     """Peers of one rule do not combine with the ports of another."""
-    rules = [rule([peer(namespaces={"ns": "y"})], [port(80)]), rule([peer(namespaces={"ns": "z"})], [port(81)])]
+    rules = [
+        rule([peer(namespaces={"ns": "y"})], [port(80)]),
+        rule([peer(namespaces={"ns": "z"})], [port(81)]),
+    ]
     cni_grid.apply(network_policy("two-rules", "x", {"pod": "a"}, ingress=rules))
     cni_grid.check("y on 80 or z on 81", destinations=["x/a"])
 
@@ -98,15 +105,21 @@ def test_rules_are_not_cross_multiplied(cni_grid: Grid) -> None:
 @requirement("NP-PRT-1", feature="networkpolicy/ports", source=API)
 def test_a_port_means_tcp_unless_it_says_so(cni_grid: Grid) -> None:
     """A port without protocol is TCP; UDP on the same number and other ports stay closed."""
-    cni_grid.apply(network_policy("tcp-80-81", "x", {"pod": "a"}, ingress=[rule(ports=[port(80, None), port(81)])]))
+    cni_grid.apply(
+        network_policy("tcp-80-81", "x", {"pod": "a"}, ingress=[rule(ports=[port(80, None), port(81)])])
+    )
     cni_grid.check("80 and 81 over TCP", destinations=["x/a"], ports=(80, 81))
     cni_grid.apply(network_policy("tcp-80-81", "x", {"pod": "a"}, ingress=[rule(ports=[port(80, None)])]))
     cni_grid.check("80 over TCP", destinations=["x/a"], ports=(80, 81))
 
 
-@requirement("NP-END-1", feature="networkpolicy/endport", source="https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/2079-network-policy-port-range")
+@requirement(
+    "NP-END-1",
+    feature="networkpolicy/endport",
+    source="https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/2079-network-policy-port-range",
+)
 def test_end_port_covers_the_range(cni_grid: Grid) -> None:
-    """endPort allows every port of the range, both ends included, and no other."""
+    """EndPort allows every port of the range, both ends included, and no other."""
     policy = network_policy("range", "x", {"pod": "a"}, ingress=[rule(ports=[port(80, "TCP", end=81)])])
     _with_port_82(cni_grid)
     cni_grid.apply(policy)
@@ -121,7 +134,7 @@ def _with_port_82(grid: Grid) -> None:
 
 @requirement("NP-IPB-1", feature="networkpolicy/ipblock", source=API)
 def test_except_is_cut_out_of_its_block_only(cni_grid: Grid, cni_kube: KubeClient) -> None:
-    """ipBlock allows its range without `except`; another rule may still allow what `except` cut out."""
+    """IpBlock allows its range without `except`; another rule may still allow what `except` cut out."""
     address, number = _external_endpoint(cni_grid, cni_kube)
     host = ipaddress.ip_network(address)
     block = str(host.supernet(prefixlen_diff=16))
@@ -165,7 +178,9 @@ def test_except_is_cut_out_of_its_block_only(cni_grid: Grid, cni_kube: KubeClien
 
 def _external_endpoint(grid: Grid, kube: KubeClient) -> tuple[str, int]:
     """Return address and port of an API server: outside the pod network, and reachable from pods."""
-    slices = kube.list("discovery.k8s.io/v1", "EndpointSlice", "default", labels="kubernetes.io/service-name=kubernetes")
+    slices = kube.list(
+        "discovery.k8s.io/v1", "EndpointSlice", "default", labels="kubernetes.io/service-name=kubernetes"
+    )
     nodes = {ip for node in grid.facts.nodes for ip in node.internal_ips}
     found = [
         (address, entry["port"])
@@ -179,7 +194,9 @@ def _external_endpoint(grid: Grid, kube: KubeClient) -> tuple[str, int]:
     return min(found, key=lambda pair: pair[0] in nodes)
 
 
-@requirement("NP-NODE-1", feature="networkpolicy/node", source="https://github.com/kubernetes/enhancements/issues/4558")
+@requirement(
+    "NP-NODE-1", feature="networkpolicy/node", source="https://github.com/kubernetes/enhancements/issues/4558"
+)
 def test_the_pods_own_node_is_never_denied(cni_grid: Grid) -> None:
     """Under default deny the pod's own node still reaches it, or kubelet probes would fail."""
     agents = cni_grid.node_agents()
@@ -200,8 +217,22 @@ def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
 def test_replies_to_allowed_connections_pass(cni_grid: Grid) -> None:
     """Replies pass although the server may send nothing and the client may receive nothing of its own."""
     cni_grid.apply(
-        network_policy("server", "y", {"pod": "b"}, ingress=[rule([peer(namespaces={"ns": "x"})])], egress=[], types=[INGRESS, EGRESS]),
-        network_policy("client", "x", {"pod": "a"}, ingress=[], egress=[rule([peer(namespaces={"ns": "y"})])], types=[INGRESS, EGRESS]),
+        network_policy(
+            "server",
+            "y",
+            {"pod": "b"},
+            ingress=[rule([peer(namespaces={"ns": "x"})])],
+            egress=[],
+            types=[INGRESS, EGRESS],
+        ),
+        network_policy(
+            "client",
+            "x",
+            {"pod": "a"},
+            ingress=[],
+            egress=[rule([peer(namespaces={"ns": "y"})])],
+            types=[INGRESS, EGRESS],
+        ),
     )
     cni_grid.check("client to server only", sources=["x/a", "y/b"], destinations=["x/a", "y/b"])
 
@@ -225,6 +256,6 @@ def test_a_deleted_policy_leaves_nothing_behind(cni_grid: Grid) -> None:
     cni_grid.check("z only", destinations=["x/a"])
     cni_grid.delete(second)
     cells = [Cell(s, "x/a", 80) for s in cni_grid.pods if not cni_grid.pod(s).host_network]
-    cni_grid.expect({cell: Expectation(ALLOW, ("no policy selects x/a any more",)) for cell in cells}, "all deleted")
-
-
+    cni_grid.expect(
+        {cell: Expectation(ALLOW, ("no policy selects x/a any more",)) for cell in cells}, "all deleted"
+    )

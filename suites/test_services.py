@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import collections
-
 import pytest
-
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
+
 from pytest_cniconformance.model.failure import ConformanceFailure
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
+from pytest_cniconformance.probe.questions import connect_many
 
 pytestmark = pytest.mark.services
 
@@ -45,8 +44,12 @@ def test_every_backend_gets_connections_and_none_fails(cni_grid: Grid, cni_servi
     def wrong() -> str | None:
         counts, failed = _responders(cni_grid, service)
         if failed:
-            return f"{len(failed)} of {CONNECTIONS} connections failed: {failed[0]}"
-        return None if set(counts) == BACKENDS else f"backends that answered: {dict(counts)}, expected {sorted(BACKENDS)}"
+            return f"{sum(failed.values())} of {CONNECTIONS} connections failed: {failed}"
+        return (
+            None
+            if set(counts) == BACKENDS
+            else f"backends that answered: {counts}, expected {sorted(BACKENDS)}"
+        )
 
     cni_grid.eventually("spread over the backends", wrong, deadline=10.0)
 
@@ -61,15 +64,19 @@ def test_client_ip_affinity_sticks_to_one_backend(cni_grid: Grid, cni_services: 
     _open_by(cni_grid, [Probe("x/a", service.cluster_ip, 8000)], "affinity", BACKENDS)
     counts, failed = _responders(cni_grid, service)
     if failed:
-        raise ConformanceFailure(f"{len(failed)} of {CONNECTIONS} connections failed: {failed[0]}")
+        raise ConformanceFailure(f"{sum(failed.values())} of {CONNECTIONS} connections failed: {failed}")
     if len(counts) != 1:
-        raise ConformanceFailure(f"one client reached {len(counts)} backends in {CONNECTIONS} connections: {dict(counts)}")
+        raise ConformanceFailure(
+            f"one client reached {len(counts)} backends in {CONNECTIONS} connections: {counts}"
+        )
 
 
 @requirement("SVC-NODEPORT", feature="services/nodeport", source=DOCS + "#type-nodeport")
 def test_a_node_port_answers_on_every_node(cni_grid: Grid, cni_services: Services) -> None:
     """A node port answers on the address of every node, with or without a backend there."""
-    service = cni_services.create("nodeport", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1, type="NodePort")
+    service = cni_services.create(
+        "nodeport", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1, type="NodePort"
+    )
     number = service.node_port(8000)
     addresses = [ip for node in cni_grid.facts.nodes if node.ready for ip in node.internal_ips]
     probes = [Probe(pod.key, address, number) for pod in cni_grid.one_per_node() for address in addresses]
@@ -83,7 +90,11 @@ def test_a_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Servi
 
     def wrong() -> str | None:
         seen = cni_grid.probe(Probe("x/a", service.cluster_ip, 8000))[0]
-        return None if seen.verdict in (Verdict.REFUSED, Verdict.UNREACHABLE) else f"observed {seen}, expected refused"
+        return (
+            None
+            if seen.verdict in (Verdict.REFUSED, Verdict.UNREACHABLE)
+            else f"observed {seen}, expected refused"
+        )
 
     cni_grid.eventually("no endpoints", wrong, deadline=10.0)
 
@@ -95,13 +106,10 @@ def _with_backends(grid: Grid, services: Services, service: LiveService) -> None
     services.wait_endpoints(service.name, "y", len(BACKENDS))
 
 
-def _responders(grid: Grid, service: LiveService) -> tuple[collections.Counter[str], list[str]]:
-    result = grid.ask(
-        "x/a", "connect_many", host=service.cluster_ip, port=8000, count=CONNECTIONS, timeout_ms=5000
-    )
-    counts = collections.Counter({str(name): int(n) for name, n in result["responders"].items()})
-    failed = [f"{cause} (×{n})" for cause, n in (result.get("causes") or {}).items() for _ in range(n)]
-    return counts, failed
+def _responders(grid: Grid, service: LiveService) -> tuple[dict[str, int], dict[str, int]]:
+    """Open the connections; return how often each backend answered and how often each failure occurred."""
+    result = connect_many(grid.agent("x/a"), service.cluster_ip, 8000, CONNECTIONS)
+    return {grid.key_of(name): n for name, n in result.responders.items()}, result.failed
 
 
 def _open_by(grid: Grid, probes: list[Probe], what: str, responders: set[str]) -> None:

@@ -41,5 +41,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a cluster, the same as pytest's."""
-    parser.add_argument("--kubeconfig", metavar="PATH", help="kubeconfig file (default: KUBECONFIG, ~/.kube/config)")
-    parser.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+    parser.add_argument(
+        "--kubeconfig", metavar="PATH", help="kubeconfig file (default: KUBECONFIG, ~/.kube/config)"
+    )
+    parser.add_argument(
+        "--context", metavar="NAME", help="context of the kubeconfig (default: its current one)"
+    )

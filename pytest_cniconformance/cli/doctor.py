@@ -26,8 +26,14 @@ def run(arguments: argparse.Namespace) -> int:
     facts = cluster_facts(kube)
     found = detect(facts.hints)
     version = f" {found.version}" if found and found.version else ""
-    print(f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes")
-    print(f"cni      {found.name}{version} ({'; '.join(found.evidence)})" if found else "cni      not recognised")
+    print(
+        f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes"
+    )
+    print(
+        f"cni      {found.name}{version} ({'; '.join(found.evidence)})"
+        if found
+        else "cni      not recognised"
+    )
     findings = preflight(kube, facts)
     for finding in findings:
         mark = "ok" if finding.ok else finding.level

@@ -25,7 +25,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     up.add_argument("--profile", default="calico", help="flannel, calico or cilium (default: calico)")
     up.add_argument("--nodes", type=int, default=3, metavar="N", help="number of nodes (default: 3)")
     up.add_argument("--families", default="ipv4", metavar="LIST", help="ipv4, ipv6 or both (default: ipv4)")
-    up.add_argument("--fault", action="append", default=[], metavar="NAME", help="inject a fault (repeatable)")
+    up.add_argument(
+        "--fault", action="append", default=[], metavar="NAME", help="inject a fault (repeatable)"
+    )
     up.set_defaults(run=run_up)
 
 
@@ -35,7 +37,9 @@ def list_faults(arguments: argparse.Namespace) -> int:
 
     if arguments.json:
         fields = ("name", "area", "summary", "mimics")
-        rows = [{f: getattr(x, f) for f in fields} | {"caught_by": list(x.caught_by)} for x in FAULTS.values()]
+        rows = [
+            {f: getattr(x, f) for f in fields} | {"caught_by": list(x.caught_by)} for x in FAULTS.values()
+        ]
         print(json.dumps(rows, indent=2))
         return 0
     width = max(map(len, FAULTS))

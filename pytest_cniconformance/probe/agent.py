@@ -1497,6 +1497,40 @@ def measure_stream(request: dict[str, Any]) -> dict[str, Any]:
     return {"bytes": moved, "seconds": took, "intact": intact, "responder": reply.get("i", "")}
 
 
+def http_session(request: dict[str, Any]) -> dict[str, Any]:
+    """Send requests one after another on one connection; return the status of each, in order, until it ends."""
+    host, port = request["host"], request["port"]
+    statuses: list[int] = []
+    sock = dial(host, port, "TCP", request.get("wait", 3000) / 1000.0)
+    name = f"[{host}]" if ":" in host else host
+    cause = ""
+    try:
+        with sock.makefile("rb") as file:
+            for method, path in request["requests"]:
+                length = "Content-Length: 0\r\n" if method in ("POST", "PUT", "PATCH") else ""
+                sock.sendall(
+                    ("%s %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n" % (method, path, name, port, length)).encode()
+                )
+                words = file.readline().split()
+                if len(words) < 2 or not words[0].startswith(b"HTTP/"):
+                    cause = "the connection ended after %d answers" % len(statuses)
+                    break
+                statuses.append(int(words[1]))
+                size = 0
+                for line in iter(file.readline, b""):
+                    if not line.strip():
+                        break
+                    field, _, value = line.partition(b":")
+                    if field.strip().lower() == b"content-length":
+                        size = int(value)
+                file.read(size)
+    except (OSError, ValueError) as error:
+        cause = str(error)
+    finally:
+        sock.close()
+    return {"statuses": statuses, "cause": cause}
+
+
 class Hold:
     """A flow that is kept going: one connection (or fresh ones), one exchange per interval, outages noted."""
 
@@ -1643,9 +1677,9 @@ class Session:
             return await self.prober.connect_many(request)
         if op == "resolve":
             return await op_resolve(self.loop, request)
-        if op in ("rtt", "stream"):
-            result = await self.loop.thread(None, measure_rtt if op == "rtt" else measure_stream, request)
-            return dict(result)
+        blocking = {"rtt": measure_rtt, "stream": measure_stream, "http_session": http_session}.get(op)
+        if blocking is not None:
+            return dict(await self.loop.thread(None, blocking, request))
         if op == "hold":
             number = len(self.holds) + 1
             self.holds[number] = Hold(self.loop, request)

@@ -44,6 +44,9 @@ def probe_pod(
     ``port_names`` gives container ports a name: ``{"web": (80, "TCP")}``. With ``host_network`` the ports are
     chosen by the kernel, for the node's own are none of ours; ask the agent for them (``ports``). Such a pod needs
     a namespace whose Pod Security level is ``privileged``; every other one is admitted under ``restricted``.
+
+    There is no readiness probe: the kubelet's would cross the very network under test, and a broken path would
+    read as a pod that never starts. Ask the agent (``ports``) whether it serves.
     """
     listen = [("TCP", port) for port in dict.fromkeys([*tcp, *http])]
     listen += [("UDP", port) for port in udp] + [("SCTP", port) for port in sctp]
@@ -67,16 +70,6 @@ def probe_pod(
         },
         "volumeMounts": [{"name": "agent", "mountPath": "/cniconformance", "readOnly": True}],
     }
-    ready = next((port for protocol, port in listen if protocol == "TCP" and port), None)
-    if ready is not None:
-        container["readinessProbe"] = {
-            "tcpSocket": {"port": ready},
-            "periodSeconds": 1,
-            "timeoutSeconds": 2,
-            # A policy under test may shut out the kubelet on a CNI that is wrong about it: readiness must not flap
-            # while the matrix is being read.
-            "failureThreshold": 30,
-        }
     spec: Obj = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,

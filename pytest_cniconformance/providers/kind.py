@@ -29,11 +29,15 @@ class KindProvider:
         recipe = self._recipe()
         needed = ["docker", "kind", "kubectl"] + (["helm"] if "helm" in recipe else [])
         if missing := [tool for tool in needed if shutil.which(tool) is None]:
-            raise UsageError(f"--cni-cluster=kind needs {', '.join(missing)} on PATH; or use --cni-cluster=lab")
+            raise UsageError(
+                f"--cni-cluster=kind needs {', '.join(missing)} on PATH; or use --cni-cluster=lab"
+            )
         kubeconfig = self._request.directory / "kind.kubeconfig"
         config = self._configs() / f"{self._request.cni}.yaml"
         self._created = True
-        self._run("kind", "create", "cluster", "--name", self._name, "--config", config, "--kubeconfig", kubeconfig)
+        self._run(
+            "kind", "create", "cluster", "--name", self._name, "--config", config, "--kubeconfig", kubeconfig
+        )
         for url in recipe.get("manifests", []):
             self._run("kubectl", "--kubeconfig", kubeconfig, "apply", "--server-side", "-f", url)
         if helm := recipe.get("helm"):
@@ -45,7 +49,14 @@ class KindProvider:
                 "--kubeconfig", kubeconfig, "--wait", "--timeout", "10m", *arguments,
             )  # fmt: skip
         self._run(
-            "kubectl", "--kubeconfig", kubeconfig, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=600s"
+            "kubectl",
+            "--kubeconfig",
+            kubeconfig,
+            "wait",
+            "--for=condition=Ready",
+            "nodes",
+            "--all",
+            "--timeout=600s",
         )
         return Cluster("kind", str(kubeconfig), f"kind-{self._name}", notes=tuple(recipe.get("notes", ())))
 
@@ -53,7 +64,9 @@ class KindProvider:
         """Delete the cluster that this provider created."""
         if self._created:
             self._created = False
-            subprocess.run(["kind", "delete", "cluster", "--name", self._name], check=False, capture_output=True)
+            subprocess.run(
+                ["kind", "delete", "cluster", "--name", self._name], check=False, capture_output=True
+            )
 
     @staticmethod
     def _configs() -> Path:
@@ -65,8 +78,12 @@ class KindProvider:
     def _recipe(self) -> dict[str, object] | dict:  # type: ignore[type-arg]
         path = self._configs() / f"{self._request.cni}.install.yaml"
         if not path.is_file():
-            known = sorted(p.name.removesuffix(".install.yaml") for p in self._configs().glob("*.install.yaml"))
-            raise UsageError(f"--cni-cluster=kind has no configuration for {self._request.cni}; known: {', '.join(known)}")
+            known = sorted(
+                p.name.removesuffix(".install.yaml") for p in self._configs().glob("*.install.yaml")
+            )
+            raise UsageError(
+                f"--cni-cluster=kind has no configuration for {self._request.cni}; known: {', '.join(known)}"
+            )
         return dict(yaml.safe_load(path.read_text("utf-8")))
 
     def _run(self, *argv: object) -> None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +14,6 @@ from pytest_cniconformance.session.checks import CheckHooks
 from pytest_cniconformance.session.controller import ControllerHooks
 from pytest_cniconformance.session.run import RUN, Run
 from pytest_cniconformance.session.settings import resolve
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 
 def suites_directory() -> Path:

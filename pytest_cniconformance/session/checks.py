@@ -117,7 +117,11 @@ class CheckHooks:
         if fails(judged, requirement, self._settings.require):
             report.outcome = "failed"
             if judged.evidence is not None or judged.outcome is not Outcome.ERROR:
-                required = " (required by --cni-require)" if judged.outcome not in (Outcome.FAILED, Outcome.ERROR) else ""
+                required = (
+                    " (required by --cni-require)"
+                    if judged.outcome not in (Outcome.FAILED, Outcome.ERROR)
+                    else ""
+                )
                 if judged.evidence is not None or required:
                     report.longrepr = f"{requirement.id}{required}: {judged.message}"
             elif isinstance(report.longrepr, object) and judged.message and not _surprise(judged):
@@ -129,7 +133,9 @@ class CheckHooks:
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show each outcome under its own name in pytest's progress and summary line."""
-        text = next((value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY), None)
+        text = next(
+            (value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY), None
+        )
         if text is None or (report.when != "call" and report.passed):
             return None
         return status(Outcome(json.loads(text)["outcome"]), report.failed)
@@ -137,4 +143,6 @@ class CheckHooks:
 
 def _surprise(judged: Judged) -> bool:
     """Whether the error is no :class:`ClusterError` but a fault of the check itself: keep its traceback."""
-    return judged.message.partition(":")[0].isidentifier() and judged.message.partition(":")[0].endswith("Error")
+    return judged.message.partition(":")[0].isidentifier() and judged.message.partition(":")[0].endswith(
+        "Error"
+    )

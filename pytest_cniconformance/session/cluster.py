@@ -53,7 +53,9 @@ class ClusterSession:
         if self.settings.cni != "auto":
             load_profile(self.settings.cni)
         elif self.settings.cluster != "current":
-            raise UsageError(f"--cni=auto detects the CNI of a cluster that exists; --cni-cluster={self.settings.cluster} needs a name")
+            raise UsageError(
+                f"--cni=auto detects the CNI of a cluster that exists; --cni-cluster={self.settings.cluster} needs a name"
+            )
         cluster = self._provider.acquire()
         self.run = run = Run(self.settings, new_run_id(), self.directory, cluster, self.settings.cni)
         try:
@@ -72,7 +74,9 @@ class ClusterSession:
         self.version = found.version if found else ""
         if self.settings.cni == "auto":
             if found is None:
-                raise UsageError("--cni=auto: no known CNI was recognised on this cluster; name it with --cni=NAME")
+                raise UsageError(
+                    "--cni=auto: no known CNI was recognised on this cluster; name it with --cni=NAME"
+                )
             run.cni = found.name
         elif found is not None and found.name != self.settings.cni:
             raise UsageError(

@@ -135,6 +135,8 @@ class ControllerHooks:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             if keep and run is not None:
-                reporter.write_line(f"cni: kept the objects of run {run.id}; `cniconformance cleanup --run {run.id}` removes them")
+                reporter.write_line(
+                    f"cni: kept the objects of run {run.id}; `cniconformance cleanup --run {run.id}` removes them"
+                )
             for trouble in self._troubles:
                 reporter.write_line(f"cni: {trouble}", red=True)

@@ -42,4 +42,6 @@ class Progress:
         left = max(self._total - self._done, 0)
         minutes, seconds = divmod(int(now - self._started), 60)
         reporter.ensure_newline()
-        reporter.write_line(f"[cni] {self._done} done, {left} left · {suite} · {minutes}:{seconds:02d}", cyan=True)
+        reporter.write_line(
+            f"[cni] {self._done} done, {left} left · {suite} · {minutes}:{seconds:02d}", cyan=True
+        )

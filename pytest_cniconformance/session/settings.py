@@ -48,7 +48,9 @@ def _raw(config: pytest.Config) -> dict[str, Any]:
             if option.many and isinstance(value, str):
                 value = _words(value)
             if value is not None and option.choices and value not in option.choices:
-                raise UsageError(f"{option.env}/{option.dest}: {value!r} is not one of {', '.join(option.choices)}")
+                raise UsageError(
+                    f"{option.env}/{option.dest}: {value!r} is not one of {', '.join(option.choices)}"
+                )
         values[option.name] = value
     return values
 
@@ -78,13 +80,17 @@ def resolve(config: pytest.Config) -> Settings:
     raw = _raw(config)
     require = frozenset(_words(raw["require"] or ""))
     if unknown := require - set(CAPABILITIES):
-        raise UsageError(f"--cni-require={','.join(sorted(unknown))}: known capabilities are {', '.join(CAPABILITIES)}")
+        raise UsageError(
+            f"--cni-require={','.join(sorted(unknown))}: known capabilities are {', '.join(CAPABILITIES)}"
+        )
     families = tuple(_words(raw["lab-families"] or "ipv4"))
     if not families or set(families) - {"ipv4", "ipv6"}:
         raise UsageError(f"--cni-lab-families={raw['lab-families']}: use ipv4, ipv6 or ipv4,ipv6")
     cluster = raw["cluster"] or "current"
     if cluster != "lab" and raw["lab-fault"]:
-        raise UsageError("--cni-lab-fault needs --cni-cluster=lab: faults are injected into the embedded lab only")
+        raise UsageError(
+            "--cni-lab-fault needs --cni-cluster=lab: faults are injected into the embedded lab only"
+        )
     kubeconfig = raw["kubeconfig"]
     if kubeconfig and not Path(kubeconfig).is_file():
         raise UsageError(f"--cni-kubeconfig={kubeconfig}: no such file")

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an agent can be asked beside probes: names, round trips, transfers, many connections, HTTP sessions.
+
+Each function is one operation of the agent with typed arguments and a typed answer. A SessionLost means that
+nothing is known; what the network did is always a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_cniconformance.probe.session import AgentError, AgentSession
+
+
+@dataclass(frozen=True, slots=True)
+class DnsAnswer:
+    """The answer to one name: the response code, the addresses, and what went wrong if nothing came."""
+
+    rcode: str
+    addresses: tuple[str, ...]
+    error: str = ""
+    latency_ms: float | None = None
+
+    def __str__(self) -> str:
+        return " ".join([self.rcode or self.error or "nothing", *self.addresses])
+
+
+def resolve(agent: AgentSession, name: str, kind: str = "A", *, wait_ms: int = 2000) -> DnsAnswer:
+    """Resolve a name by hand along the pod's search path; a name that ends in a dot is absolute."""
+    final = agent.request("resolve", name=name, type=kind, wait=wait_ms)["final"]
+    addresses = tuple(sorted(a["value"] for a in final["answers"] if a["type"] in ("A", "AAAA")))
+    return DnsAnswer(final["rcode"], addresses, final.get("error", ""), final.get("us", 0) / 1000)
+
+
+def round_trips(agent: AgentSession, host: str, port: int, count: int) -> list[float | None]:
+    """Return ``count`` round trips on one connection, in microseconds; None for one without answer."""
+    answer = agent.request("rtt", host=host, port=port, n=count, timeout=30.0 + count)
+    return [None if sample is None else float(sample) for sample in answer["samples"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A bulk transfer: whether every byte arrived as it was sent, else why not."""
+
+    intact: bool
+    moved: int
+    error: str = ""
+
+
+def transfer(
+    agent: AgentSession, host: str, port: int, size: int, *, down: bool = False, wait_ms: int = 5000
+) -> Transfer:
+    """Send (or with ``down`` fetch) ``size`` bytes and compare their SHA-256."""
+    try:
+        answer = agent.request(
+            "stream",
+            host=host,
+            port=port,
+            bytes=size,
+            direction="down" if down else "up",
+            wait=wait_ms,
+            timeout=60.0,
+        )
+    except AgentError as error:
+        return Transfer(False, 0, str(error))
+    wrong = "" if answer["intact"] else f"{answer['bytes']} of {size} bytes, or another hash"
+    return Transfer(bool(answer["intact"]), answer["bytes"], wrong)
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Many connections at once: who answered how often, and what became of the others."""
+
+    responders: dict[str, int]
+    failed: dict[str, int]
+
+    @property
+    def ok(self) -> int:
+        """How many were answered."""
+        return sum(self.responders.values())
+
+
+def connect_many(
+    agent: AgentSession, host: str, port: int, count: int, *, wait_ms: int = 3000, parallel: int = 256
+) -> Connections:
+    """Open ``count`` fresh TCP connections, ``parallel`` at a time, and talk on each."""
+    answer = agent.request(
+        "connect_many", host=host, port=port, n=count, w=wait_ms, parallel=parallel, timeout=30.0 + count
+    )
+    failed = {verdict: n for verdict, n in answer["verdicts"].items() if verdict != "open"}
+    return Connections(dict(answer.get("responders", {})), failed)
+
+
+def host_port(agent: AgentSession, protocol: str = "TCP") -> int:
+    """Return a port that the pod's own server listens on, for host-network pods whose ports the kernel chose."""
+    ports: list[tuple[str, int]] = agent.request("ports")["ports"]
+    return next(int(port) for name, port in ports if name == protocol)
+
+
+def addresses(agent: AgentSession) -> tuple[str, ...]:
+    """Return the prober's own addresses."""
+    return agent.open().ips
+
+
+def http_session(
+    agent: AgentSession, host: str, port: int, requests: Sequence[tuple[str, str]]
+) -> tuple[list[int], str]:
+    """Send (method, path) requests one after another on one connection; return the statuses and an error."""
+    answer = agent.request(
+        "http_session", host=host, port=port, requests=[list(r) for r in requests], wait=3000
+    )
+    return list(answer["statuses"]), str(answer.get("cause", ""))

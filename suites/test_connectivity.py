@@ -7,10 +7,10 @@ import collections
 import ipaddress
 
 import pytest
+
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
-
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive
 from pytest_cniconformance.model.matrix import Cell

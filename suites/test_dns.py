@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
+
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
-
 from pytest_cniconformance.probe.questions import DnsAnswer, resolve
 
 pytestmark = pytest.mark.dns

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
-
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, NotEnforced, NotSupported
 from pytest_cniconformance.model.verdict import Observation, Probe, Verdict

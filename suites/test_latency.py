@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.latency import LatencyBench

@@ -6,11 +6,11 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
 from pytest_cniconformance.fixtures.vantage import Vantage
-
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.kube.errors import KubeError
 from pytest_cniconformance.model.failure import ClusterError, ConformanceFailure, Inconclusive, NotSupported

@@ -9,14 +9,14 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import ALLOW, Grid
-from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
-
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotEnforced
 from pytest_cniconformance.model.matrix import Cell, Expectation
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
+from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
 
 pytestmark = pytest.mark.netpol
 

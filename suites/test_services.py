@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import pytest
+
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
-
 from pytest_cniconformance.model.failure import ConformanceFailure
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
 from pytest_cniconformance.probe.questions import connect_many

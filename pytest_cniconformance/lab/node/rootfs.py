@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+# Plain strings and os calls: this runs in a forked child on the hot path.
+# ruff: noqa: PTH101, PTH102, PTH103, PTH110, PTH112, PTH114, PTH115, PTH120, PTH211
 """The file system of a container: the host's own, read-only, with fresh places to write.
 
 Images are ignored, so a container sees the programs of the host. It must neither change the host's files nor
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 TEMPLATE = "/run/lab/image"
 _ROOT = "/run/lab/root"
+_HARMLESS = syscalls.MS_NOSUID | syscalls.MS_NODEV
 _FRESH = frozenset(("proc", "sys", "dev", "run", "tmp", "root", "home", "mnt", "media", "boot", "lost+found"))
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 _OWN_FILES = ("resolv.conf", "hosts", "hostname")
@@ -98,7 +101,7 @@ def _build_dev(target: str) -> None:
 def build_root(mounts: Sequence[Mount], *, readonly: bool) -> None:
     """Make the calling process see a container's file system; it must own its mount and PID namespaces."""
     syscalls.make_private()
-    syscalls.mount("container", _ROOT, "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755,size=512m")
+    syscalls.mount("container", _ROOT, "tmpfs", _HARMLESS, "mode=755,size=512m")
     for entry in os.scandir(TEMPLATE):
         target = f"{_ROOT}/{entry.name}"
         if entry.is_symlink():
@@ -111,12 +114,12 @@ def build_root(mounts: Sequence[Mount], *, readonly: bool) -> None:
     for name in ("proc", "sys", "run", "tmp", "root", "home", "mnt", "media"):
         os.makedirs(f"{_ROOT}/{name}", 0o755, exist_ok=True)
     os.chmod(f"{_ROOT}/tmp", 0o1777)
-    syscalls.mount("proc", f"{_ROOT}/proc", "proc", syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC)
+    syscalls.mount("proc", f"{_ROOT}/proc", "proc", _HARMLESS | syscalls.MS_NOEXEC)
     try:
         syscalls.mount("sysfs", f"{_ROOT}/sys", "sysfs", syscalls.MS_RDONLY)
     except OSError:
         pass  # refused where /sys is masked (rootless in a container); nothing in a pod depends on it
-    syscalls.mount("shm", f"{_ROOT}/dev/shm", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=1777")
+    syscalls.mount("shm", f"{_ROOT}/dev/shm", "tmpfs", _HARMLESS, "mode=1777")
     if os.path.isdir(f"{_ROOT}/var/tmp"):
         syscalls.bind(f"{_ROOT}/tmp", f"{_ROOT}/var/tmp")
     for mount in mounts:

@@ -84,7 +84,8 @@ class ZygoteRunner:
         try:
             os.write(files[0], stdin)
             os.lseek(files[0], 0, os.SEEK_SET)
-            process: Process = {"argv": list(argv), "env": {"PATH": _PATH, "LC_ALL": "C"}, "cwd": "/", "netns": netns}
+            env = {"PATH": _PATH, "LC_ALL": "C"}
+            process: Process = {"argv": list(argv), "env": env, "cwd": "/", "netns": netns}
             try:
                 child = await self.start(process, files)
             except StartError as error:
@@ -156,9 +157,9 @@ class ZygoteRunner:
 
     def _handle(self, message: dict[str, Any]) -> None:
         if "exit" in message:
-            ended = self._ends.pop(message["exit"], None)
-            if ended is not None and not ended.done():
-                ended.set_result(message["code"])
+            end = self._ends.pop(message["exit"], None)
+            if end is not None and not end.done():
+                end.set_result(message["code"])
             return
         if "fatal" in message:
             self._fail(f"containers cannot be prepared on this machine: {message['fatal']}")

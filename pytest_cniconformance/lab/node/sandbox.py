@@ -52,7 +52,8 @@ def become(process: Process, stdio: Sequence[int], pidfd: int | None, rootless: 
     try:
         os.chdir(process["cwd"])
     except OSError as error:
-        raise StartFailure("create", f"cannot use working directory {process['cwd']}: {error.strerror}") from error
+        text = f"cannot use working directory {process['cwd']}: {error.strerror}"
+        raise StartFailure("create", text) from error
     if sandbox is not None:
         _drop(sandbox, rootless)
     _exec(process["argv"], process["env"])
@@ -94,9 +95,9 @@ def _drop(sandbox: Sandbox, rootless: bool) -> None:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
+def _exec(argv: list[str], env: dict[str, str]) -> NoReturn:
     try:
-        os.execvpe(argv[0], argv, env)  # noqa: S606
+        os.execvpe(argv[0], argv, env)
     except OSError as error:
         name = argv[0]
         if error.errno == errno.ENOENT and "/" not in name:

@@ -77,7 +77,7 @@ def enter_netns(name: str) -> None:
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
-    """Call mount(2)."""
+    """Attach a file system, or change how one is attached."""
     result = _libc.mount(
         source.encode(), target.encode(), kind.encode() or None, flags, data.encode() or None
     )
@@ -130,7 +130,7 @@ def sethostname(name: str) -> None:
 
 
 def prctl(option: int, value: int) -> None:
-    """Call prctl(2) with one argument."""
+    """Set one attribute of this process."""
     _check(_libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
 
 

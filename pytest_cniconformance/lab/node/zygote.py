@@ -131,7 +131,8 @@ class _Zygote:
         except StartFailure as failure:
             os.write(report, json.dumps({"error": str(failure), "kind": failure.kind}).encode())
         except BaseException as error:
-            os.write(report, json.dumps({"error": f"{type(error).__name__}: {error}", "kind": "create"}).encode())
+            text = f"{type(error).__name__}: {error}"
+            os.write(report, json.dumps({"error": text, "kind": "create"}).encode())
         finally:
             os._exit(127)
 

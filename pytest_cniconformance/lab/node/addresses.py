@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which pod gets which address: per node, unique, and not used again at once."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.api.objects import namespace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from pytest_cniconformance.lab.api.objects import Obj
+    from pytest_cniconformance.lab.dataplane.addressing import Plan
+
+_FIRST, _LAST = 2, 253  # .0 and .1 belong to the dataplane; the same numbers serve both families
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    node: str
+    number: int
+    namespace: str
+    ips: tuple[str, ...]
+    spoilt: bool = False
+
+
+class Allocator:
+    """The addresses of all nodes' pods. Its two faults spare kube-system, so that the lab comes up.
+
+    ``pod-ip-duplicate`` gives, once per namespace, a pod the address of a pod on another node;
+    ``pod-ip-outside-cidr`` gives pods addresses from a range that belongs to no node.
+    """
+
+    def __init__(self, plan: Plan, faults: Collection[str] = ()) -> None:
+        self._plan = plan
+        self._faults = faults
+        # A freed number goes to the end of the queue: a stale connection or rule of a deleted pod must not
+        # meet a new pod under the old address.
+        self._free = {node.name: deque(range(_FIRST, _LAST + 1)) for node in plan.nodes}
+        self._taken: dict[str, _Lease] = {}  # by pod uid
+
+    def take(self, node: str, pod: Obj) -> tuple[str, ...] | None:
+        """Return one address per family, or None when the node's range is used up."""
+        if not self._free[node]:
+            return None
+        number = self._free[node].popleft()
+        networks = [self._plan.node(node).pod_cidr(family) for family in self._plan.families]
+        ips = tuple(str(network.network_address + number) for network in networks)
+        lease = _Lease(node, number, namespace_of(pod), ips)
+        if lease.namespace != "kube-system":
+            lease = self._spoil(lease)
+        self._taken[pod["metadata"]["uid"]] = lease
+        return lease.ips
+
+    def give_back(self, uid: str) -> None:
+        """Free what ``take`` gave to the pod with this uid."""
+        lease = self._taken.pop(uid)
+        self._free[lease.node].append(lease.number)
+
+    def _spoil(self, lease: _Lease) -> _Lease:
+        if "pod-ip-duplicate" in self._faults:
+            neighbours = [other for other in self._taken.values() if other.namespace == lease.namespace]
+            if not any(other.spoilt for other in neighbours):
+                for other in neighbours:
+                    if other.node != lease.node:
+                        return replace(lease, ips=other.ips, spoilt=True)
+        if "pod-ip-outside-cidr" in self._faults:
+            index, number = self._plan.node(lease.node).index, lease.number
+            outside = {
+                "ipv4": f"10.244.{200 + index % 50}.{number}",
+                "ipv6": f"fd00:10:244:{0x200 + index:x}::{number:x}",
+            }
+            return replace(lease, ips=tuple(outside[family] for family in self._plan.families), spoilt=True)
+        return lease

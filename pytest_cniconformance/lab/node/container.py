@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One container of a pod: its runs, its probes, its restarts, and what its status says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+from pytest_cniconformance.lab.errors import LabError
+from pytest_cniconformance.lab.node import probes, states
+from pytest_cniconformance.lab.node.context import ConfigError
+from pytest_cniconformance.lab.node.logs import ContainerLog
+from pytest_cniconformance.lab.node.runner import Child, StartError
+from pytest_cniconformance.lab.node.stdio import nonblocking_pipe, pump
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pytest_cniconformance.lab.api.objects import Obj
+    from pytest_cniconformance.lab.node.context import Cluster
+    from pytest_cniconformance.lab.node.spec import Process
+
+_FIRST_BACKOFF = 10.0
+_LONGEST_BACKOFF = 300.0
+_FORGIVEN_AFTER = 600.0  # seconds of running after which the back-off starts anew
+_DRAIN = 0.5  # seconds that output of grandchildren may still arrive after the end
+
+
+class Pod(Protocol):
+    """What a container needs from its pod."""
+
+    @property
+    def ip(self) -> str:
+        """The pod's first address."""
+        ...
+
+    def process_for(self, container: Obj) -> Process:
+        """Put together what to run. Raises ConfigError."""
+        ...
+
+    def join(self, argv: list[str], container: Obj, pid: int) -> Process:
+        """Put together a process inside the running container."""
+        ...
+
+    def changed(self) -> None:
+        """Publish the pod's status soon."""
+        ...
+
+    def event(self, kind: str, reason: str, message: str, *, container: str = "") -> None:
+        """Record an Event."""
+        ...
+
+    def termination_message(self, container: Obj) -> str:
+        """Read and clear the container's termination log."""
+        ...
+
+    @property
+    def probe_netns(self) -> str:
+        """The network namespace of the node."""
+        ...
+
+
+class Container:
+    """A container and its state; ``kind`` is ``init``, ``sidecar`` (restartable init) or ``main``."""
+
+    def __init__(self, cluster: Cluster, pod: Pod, spec: Obj, kind: str, restart_policy: str) -> None:
+        self.spec, self.kind, self.name = spec, kind, spec["name"]
+        self._cluster, self._pod, self._policy = cluster, pod, restart_policy
+        self.state: Obj = states.waiting("PodInitializing" if kind == "main" else "ContainerCreating")
+        self.last_state: Obj = {}
+        self.restarts = 0
+        self.ready = self.started = False
+        self.container_id = ""
+        self.child: Child | None = None
+        self.log = ContainerLog()
+        self.previous_log: ContainerLog | None = None
+        self.up = asyncio.Event()
+        """Set while the container runs and its startup probe, if any, has succeeded."""
+        self._stopping = False
+        self._backoff = 0.0
+
+    async def supervise(self) -> int:
+        """Run until the restart policy lets the container rest; return the last exit code."""
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            code = await self._run_once()
+            if loop.time() - began > _FORGIVEN_AFTER:
+                self._backoff = 0.0
+            if self._resting(code):
+                return code
+            await self._back_off()
+            if self._resting(code):
+                return code
+            self.restarts += 1
+
+    async def stop(self, grace: float) -> None:
+        """End the container: preStop, SIGTERM, and SIGKILL once ``grace`` seconds are over."""
+        self._stopping = True
+        child = self.child
+        if child is None or not child.running:
+            return
+        self._pod.event("Normal", "Killing", f"Stopping container {self.name}", container=self.name)
+        try:
+            async with asyncio.timeout(grace):
+                if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
+                    await self._hook(hook, "PreStop")
+                child.kill(signal.SIGTERM)
+                await child.wait()
+        except TimeoutError:
+            child.kill(signal.SIGKILL)
+            await child.wait()
+
+    def kill(self) -> None:
+        """End the container at once."""
+        self._stopping = True
+        if self.child is not None:
+            self.child.kill(signal.SIGKILL)
+
+    async def execute(self, argv: list[str]) -> tuple[int, bytes]:
+        """Run a command in the container; return (exit code, output of both streams)."""
+        if self.child is None or not self.child.running:
+            return 1, b"container not running"
+        output = os.memfd_create("exec", os.MFD_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        child = None
+        try:
+            process = self._pod.join(argv, self.spec, self.child.pid)
+            child = await self._cluster.runner.start(process, (null, output, output))
+            code = await child.wait()
+            return code, os.pread(output, 1 << 16, 0)
+        except StartError as error:
+            return 126, str(error).encode()
+        finally:
+            if child is not None:
+                child.kill()  # no effect unless a timeout has cancelled this call
+            os.close(output)
+            os.close(null)
+
+    async def _run_once(self) -> int:
+        while True:
+            try:
+                process = self._pod.process_for(self.spec)
+                break
+            except ConfigError as error:
+                self.state = states.waiting("CreateContainerConfigError", str(error))
+                self._pod.event("Warning", "Failed", f"Error: {error}", container=self.name)
+                self._pod.changed()
+                await self._cluster.config_change()
+                if self._stopping:
+                    return 128
+        out_read, out_write = nonblocking_pipe(ours="read")
+        err_read, err_write = nonblocking_pipe(ours="read")
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.container_id = f"lab://{secrets.token_hex(32)}"
+        try:
+            self.child = await self._cluster.runner.start(process, (null, out_write, err_write))
+        except StartError as error:
+            os.close(out_read)
+            os.close(err_read)
+            return self._failed_to_start(error)
+        finally:
+            for fd in (null, out_write, err_write):
+                os.close(fd)
+        if self._stopping:
+            self.child.kill()
+        return await self._attend(self.child, (out_read, err_read))
+
+    async def _attend(self, child: Child, output: tuple[int, int]) -> int:
+        """See a run through, from its start to its end."""
+        if self.restarts:
+            self.previous_log, self.log = self.log, ContainerLog()
+        log = self.log
+        pumps = [
+            asyncio.create_task(pump(fd, _sink(log, stream)))
+            for fd, stream in zip(output, ("stdout", "stderr"), strict=True)
+        ]
+        self.state = states.running()
+        started_at = self.state["running"]["startedAt"]
+        self._pod.event("Normal", "Started", f"Started container {self.name}", container=self.name)
+        watcher = asyncio.create_task(self._watch())
+        self._pod.changed()
+        try:
+            code = await child.wait()
+        finally:
+            watcher.cancel()
+        self.ready = self.started = False
+        self.up.clear()
+        await asyncio.wait(pumps, timeout=_DRAIN)
+        for task in pumps:
+            task.cancel()
+        log.close()
+        message = self._pod.termination_message(self.spec)
+        if not message and code and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            message = log.last(80, 2048)
+        self.state = states.terminated(code, started_at, self.container_id, message=message)
+        self._pod.changed()
+        return code
+
+    def _failed_to_start(self, error: StartError) -> int:
+        reason = "RunContainerError" if error.kind == "exec" else "CreateContainerError"
+        text = f"failed to create containerd task: unable to start container process: {error}"
+        now = states.running()["running"]["startedAt"]
+        self.last_state = states.terminated(128, now, self.container_id, reason="StartError", message=text)
+        self.state = states.waiting(reason, text)
+        self._pod.event("Warning", "Failed", f"Error: {text}", container=self.name)
+        self._pod.changed()
+        return 128
+
+    def _resting(self, code: int) -> bool:
+        """Whether no further run follows."""
+        if self._stopping:
+            return True
+        if self.kind == "sidecar":
+            return False
+        if self.kind == "init":
+            return code == 0 or self._policy == "Never"
+        return self._policy == "Never" or (self._policy == "OnFailure" and code == 0)
+
+    async def _back_off(self) -> None:
+        if "terminated" in self.state:
+            self.last_state = self.state
+        delay, self._backoff = self._backoff, min(max(_FIRST_BACKOFF, 2 * self._backoff), _LONGEST_BACKOFF)
+        if not delay and "waiting" not in self.state:
+            return  # the first restart is immediate
+        if delay:
+            text = f"back-off {delay:.0f}s restarting failed container={self.name}"
+            self.state = states.waiting("CrashLoopBackOff", text)
+            message = f"Back-off restarting failed container {self.name}"
+            self._pod.event("Warning", "BackOff", message, container=self.name)
+            self._pod.changed()
+        await asyncio.sleep(delay or _FIRST_BACKOFF / 10)
+
+    async def _watch(self) -> None:
+        """Run the postStart hook and the probes of one run."""
+        if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
+            await self._hook(hook, "PostStart")
+        target = probes.Target(
+            self._cluster.sockets, self._pod.probe_netns, self._pod.ip, self.spec, self.execute
+        )
+        if startup := self.spec.get("startupProbe"):
+            await self._until_started(target, startup)
+        self.started = True
+        self.up.set()
+        readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
+        self.ready = readiness is None and self.kind != "init"
+        self._pod.changed()
+        try:
+            async with asyncio.TaskGroup() as group:
+                if readiness:
+                    group.create_task(probes.follow(target, readiness, self._readiness, quick=True))
+                if liveness:
+                    group.create_task(probes.follow(target, liveness, self._liveness, quick=False))
+        except* LabError:
+            pass  # the lab is going down; the daemon says why
+
+    async def _until_started(self, target: probes.Target, probe: Obj) -> None:
+        succeeded = asyncio.Event()
+
+        def report(ok: bool, message: str) -> None:
+            if ok:
+                succeeded.set()
+            else:
+                self._unhealthy("Startup", message)
+                self._restart_because("startup")
+
+        task = asyncio.create_task(probes.follow(target, probe, report, quick=True))
+        try:
+            await succeeded.wait()
+        finally:
+            task.cancel()
+
+    def _readiness(self, ok: bool, message: str) -> None:
+        if not ok:
+            self._unhealthy("Readiness", message)
+        if ok != self.ready:
+            self.ready = ok
+            self._pod.changed()
+
+    def _liveness(self, ok: bool, message: str) -> None:
+        if not ok:
+            self._unhealthy("Liveness", message)
+            self._restart_because("liveness")
+
+    def _unhealthy(self, kind: str, message: str) -> None:
+        self._pod.event("Warning", "Unhealthy", f"{kind} probe failed: {message}", container=self.name)
+
+    def _restart_because(self, probe: str) -> None:
+        text = f"Container {self.name} failed {probe} probe, will be restarted"
+        self._pod.event("Normal", "Killing", text, container=self.name)
+        if self.child is not None:
+            asyncio.get_running_loop().create_task(_terminate(self.child))
+
+    async def _hook(self, hook: Obj, name: str) -> None:
+        try:
+            if action := hook.get("exec"):
+                code, output = await self.execute(list(action["command"]))
+                if code:
+                    text = output[-256:].decode(errors="replace")
+                    self._pod.event(
+                        "Warning", f"Failed{name}Hook", f"exit code {code}: {text}", container=self.name
+                    )
+            elif action := hook.get("sleep"):
+                await asyncio.sleep(action["seconds"])
+            elif action := hook.get("httpGet"):
+                netns = self._pod.probe_netns
+                target = probes.Target(self._cluster.sockets, netns, self._pod.ip, self.spec, self.execute)
+                await target.http(action)
+        except OSError as error:
+            self._pod.event("Warning", f"Failed{name}Hook", str(error), container=self.name)
+
+
+async def _terminate(child: Child) -> None:
+    child.kill(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(30):
+            await child.wait()
+    except TimeoutError:
+        child.kill(signal.SIGKILL)
+
+
+def _sink(log: ContainerLog, stream: str) -> Callable[[bytes], Awaitable[None]]:
+    async def write(data: bytes) -> None:
+        await log.write(stream, data)
+
+    return write

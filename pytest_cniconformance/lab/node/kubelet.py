@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kubelet of one node: admits the pods that the scheduler binds to it, and lets them go."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.api.errors import ApiError
+from pytest_cniconformance.lab.api.objects import key_of, name_of, namespace_of
+from pytest_cniconformance.lab.dataplane.seams import DataplaneError, PodNet
+from pytest_cniconformance.lab.node.addresses import Allocator
+from pytest_cniconformance.lab.node.events import Recorder
+from pytest_cniconformance.lab.node.pod import PodWorker
+
+if TYPE_CHECKING:
+    from pytest_cniconformance.lab.api.objects import Obj
+    from pytest_cniconformance.lab.node.context import Cluster
+
+_DONE = ("Succeeded", "Failed")
+
+
+class Kubelet:
+    """One node. ``run`` works until it is cancelled."""
+
+    def __init__(self, cluster: Cluster, node: str, allocator: Allocator) -> None:
+        self.node = node
+        self._cluster = cluster
+        self._allocator = allocator
+        self._recorder = Recorder(cluster.store, node)
+        addresses = cluster.plan.node(node)
+        self._host_ips = tuple(addresses.underlay(family) for family in cluster.plan.families)
+        self._workers: dict[str, PodWorker] = {}  # by uid
+        self._nets: dict[str, PodNet] = {}
+        self._incoming: list[Obj] = []
+        self._wanted = asyncio.Event()
+        self._leaving: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Follow the store."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._admit())
+            with self._cluster.store.subscribe("pods", "configmaps", "secrets") as subscription:
+                while events := await subscription.batch():
+                    config = False
+                    for event in events:
+                        if event.resource == "pods":
+                            self._pod_event(event.type, event.object)
+                        else:
+                            config = True
+                    if config:
+                        self._cluster.announce_config_change()
+                        for worker in self._workers.values():
+                            worker.refresh_volumes()
+
+    def worker(self, pod: Obj) -> PodWorker | None:
+        """Return what runs a pod, or None when this node does not (any more)."""
+        return self._workers.get(pod["metadata"]["uid"])
+
+    def _pod_event(self, kind: str, pod: Obj) -> None:
+        if pod["spec"].get("nodeName") != self.node:
+            return
+        uid = pod["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if kind == "DELETED":
+            if worker is not None:
+                self._leave(worker, 0.0)
+            else:
+                self._incoming = [p for p in self._incoming if p["metadata"]["uid"] != uid]
+            return
+        if worker is None:
+            known = uid in self._leaving or any(p["metadata"]["uid"] == uid for p in self._incoming)
+            if not known and pod.get("status", {}).get("phase") not in _DONE:
+                self._incoming.append(pod)
+                self._wanted.set()
+            return
+        worker.update(pod)
+        if "deletionTimestamp" in pod["metadata"]:
+            self._leave(worker, float(pod["metadata"].get("deletionGracePeriodSeconds") or 0))
+
+    # --- coming -----------------------------------------------------------------
+
+    async def _admit(self) -> None:
+        """Connect waiting pods to the network, all that wait in one batch, and start them."""
+        while True:
+            self._wanted.clear()
+            if not self._incoming:
+                await self._wanted.wait()
+            batch, self._incoming = self._incoming, []
+            workers = [worker for pod in batch if (worker := self._prepare(pod)) is not None]
+            nets = [self._nets[worker.pod["metadata"]["uid"]] for worker in workers]
+            if not nets:
+                continue
+            try:
+                await self._cluster.dataplane.pods_added(self.node, nets)
+            except DataplaneError as error:
+                for worker in workers:
+                    text = f"Failed to create pod sandbox: {error}"
+                    self._recorder.record(worker.pod, "Warning", "FailedCreatePodSandBox", text)
+                continue
+            for worker in workers:
+                if worker.pod["metadata"]["uid"] not in self._leaving:
+                    worker.start()
+
+    def _prepare(self, pod: Obj) -> PodWorker | None:
+        uid = pod["metadata"]["uid"]
+        host_network = bool(pod["spec"].get("hostNetwork"))
+        ips = self._host_ips if host_network else self._allocator.take(self.node, pod)
+        if ips is None:
+            text = "Failed to create pod sandbox: no address left in the node's pod CIDR"
+            self._recorder.record(pod, "Warning", "FailedCreatePodSandBox", text)
+            return None
+        netns = self.node if host_network else f"pod-{uid[:13]}"
+        self._nets[uid] = PodNet(
+            namespace=namespace_of(pod),
+            name=name_of(pod),
+            uid=uid,
+            ip=ips[0],
+            netns=netns,
+            host_network=host_network,
+            more_ips=ips[1:],
+        )
+        worker = PodWorker(
+            self._cluster,
+            pod,
+            node=self.node,
+            host_ips=self._host_ips,
+            ips=ips,
+            netns=netns,
+            recorder=self._recorder,
+        )
+        self._workers[uid] = worker
+        if "deletionTimestamp" in pod["metadata"]:
+            self._leave(worker, 0.0)
+        return worker
+
+    # --- going ------------------------------------------------------------------
+
+    def _leave(self, worker: PodWorker, grace: float) -> None:
+        uid = worker.pod["metadata"]["uid"]
+        if uid in self._leaving:
+            if grace == 0:
+                worker.hurry()
+            return
+        task = asyncio.create_task(self._remove(worker, grace), name=f"remove {key_of(worker.pod)}")
+        self._leaving[uid] = task
+        task.add_done_callback(lambda _: self._leaving.pop(uid, None))
+
+    async def _remove(self, worker: PodWorker, grace: float) -> None:
+        pod = worker.pod
+        uid = pod["metadata"]["uid"]
+        await worker.stop(grace)
+        net = self._nets.pop(uid)
+        await self._cluster.dataplane.pods_removed(self.node, [net])
+        if not net.host_network:
+            self._allocator.give_back(uid)
+        self._workers.pop(uid, None)
+        present = self._cluster.store.get("pods", namespace_of(pod), name_of(pod))
+        if present is not None and present["metadata"]["uid"] == uid:
+            try:
+                self._cluster.store.delete("pods", namespace_of(pod), name_of(pod), grace=0)
+            except ApiError:
+                pass  # somebody deleted it in the same moment

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pod on its node, from the moment its network stands to its last container's end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.api.errors import ApiError
+from pytest_cniconformance.lab.api.objects import key_of, name_of, namespace_of, now
+from pytest_cniconformance.lab.node import resolv, states
+from pytest_cniconformance.lab.node.command import command_line
+from pytest_cniconformance.lab.node.container import Container
+from pytest_cniconformance.lab.node.context import ConfigError
+from pytest_cniconformance.lab.node.environment import container_env, expand
+from pytest_cniconformance.lab.node.security import identity
+from pytest_cniconformance.lab.node.status import conditions_of, container_status, phase_of
+from pytest_cniconformance.lab.node.volumes import TOKEN_PATH, TOKEN_VOLUME, PodVolumes, needs_token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_cniconformance.lab.api.objects import Obj
+    from pytest_cniconformance.lab.node.context import Cluster
+    from pytest_cniconformance.lab.node.events import Recorder
+    from pytest_cniconformance.lab.node.spec import Mount, Process, Sandbox
+
+_TERMINATION_LOG = "/dev/termination-log"
+
+
+class PodWorker:
+    """Runs a pod; the kubelet feeds it the pod's changes and asks it to stop."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        pod: Obj,
+        *,
+        node: str,
+        host_ips: Sequence[str],
+        ips: tuple[str, ...],
+        netns: str,
+        recorder: Recorder,
+    ) -> None:
+        self.pod, self.ips, self.netns = pod, ips, netns
+        self._cluster, self._node, self._host_ips, self._recorder = cluster, node, host_ips, recorder
+        self._policy = pod["spec"].get("restartPolicy", "Always")
+        self._directory = cluster.directory / pod["metadata"]["uid"]
+        self._volumes = PodVolumes(cluster, pod, host_ips)
+        self.containers: dict[str, Container] = {}
+        for spec in pod["spec"].get("initContainers") or []:
+            kind = "sidecar" if spec.get("restartPolicy") == "Always" else "init"
+            self._add(spec, kind)
+        for spec in pod["spec"]["containers"]:
+            self._add(spec, "main")
+        self._started_at = now()
+        self._networked = False
+        self._initialized = False
+        self._stopping = False
+        self._publishing = False
+        self._problem = ""
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: dict[str, asyncio.Task[int]] = {}
+
+    def _add(self, spec: Obj, kind: str) -> None:
+        self.containers[spec["name"]] = Container(self._cluster, self, spec, kind, self._policy)
+
+    # --- life ---------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin; the pod's network is in place."""
+        self._networked = True
+        self.publish()
+        self._task = asyncio.create_task(self._run(), name=f"pod {key_of(self.pod)}")
+
+    def update(self, pod: Obj) -> None:
+        """Take over a newer version of the object."""
+        before, self.pod = self.pod, pod
+        if before["metadata"] != pod["metadata"]:
+            self.refresh_volumes()
+        if pod["spec"].get("readinessGates"):
+            self.changed()
+
+    def refresh_volumes(self) -> None:
+        """Bring volumes from ConfigMaps, Secrets and the pod itself up to date."""
+        if self._networked:
+            self._volumes.refresh(self.pod)
+
+    async def stop(self, grace: float) -> None:
+        """End all containers, sidecars last, within ``grace`` seconds; then forget the files."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+        deadline = asyncio.get_running_loop().time() + grace
+        others = [c for c in self.containers.values() if c.kind != "sidecar"]
+        await asyncio.gather(*(container.stop(grace) for container in others))
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        sidecars = [c for c in reversed(self.containers.values()) if c.kind == "sidecar"]
+        await asyncio.gather(*(container.stop(left) for container in sidecars))
+        for task in self._tasks.values():
+            task.cancel()
+        self.publish()
+        self._volumes.remove()
+
+    def hurry(self) -> None:
+        """End all containers at once: a second deletion asked for no more grace."""
+        for container in self.containers.values():
+            container.kill()
+
+    async def _run(self) -> None:
+        await self._prepare()
+        if not await self._initialize():
+            return
+        self._initialized = True
+        self.changed()
+        for container in self.containers.values():
+            if container.kind == "main":
+                container.state = states.waiting("ContainerCreating")
+                self._launch(container)
+        main = [task for name, task in self._tasks.items() if self.containers[name].kind == "main"]
+        await asyncio.gather(*main)
+        # A pod has ended with its last main container; sidecars must not keep it alive.
+        await asyncio.gather(*(c.stop(30) for c in self.containers.values() if c.kind == "sidecar"))
+        self.changed()
+
+    async def _prepare(self) -> None:
+        while True:
+            try:
+                self._volumes.prepare(self.ips)
+                break
+            except ConfigError as error:
+                text = f"MountVolume.SetUp failed: {error}"
+                self._recorder.record(self.pod, "Warning", "FailedMount", text)
+                await self._cluster.config_change()
+        etc = self._directory / "etc"
+        etc.mkdir(parents=True, exist_ok=True)
+        hostname = resolv.hostname_of(self.pod, self._node)
+        (etc / "hostname").write_text(f"{hostname}\n")
+        (etc / "hosts").write_text(resolv.hosts_file(self.pod, self.ips, hostname))
+        (etc / "resolv.conf").write_text(
+            resolv.resolv_conf(
+                self.pod,
+                cluster_dns=self._cluster.cluster_dns,
+                upstream=self._cluster.upstream_dns,
+                faults=self._cluster.faults,
+            )
+        )
+
+    async def _initialize(self) -> bool:
+        """Run the init containers one after another; False when one failed for good."""
+        for container in self.containers.values():
+            if container.kind == "main":
+                continue
+            task = self._launch(container)
+            if container.kind == "sidecar":
+                await container.up.wait()
+            elif await task != 0:
+                self.changed()
+                return False
+        return True
+
+    def _launch(self, container: Container) -> asyncio.Task[int]:
+        message = f'Container image "{container.spec.get("image", "")}" ignored by the lab: programs are the host\'s'
+        self.event("Normal", "Pulled", message, container=container.name)
+        self.event("Normal", "Created", f"Created container: {container.name}", container=container.name)
+        task = asyncio.create_task(
+            container.supervise(), name=f"container {key_of(self.pod)} {container.name}"
+        )
+        self._tasks[container.name] = task
+        return task
+
+    # --- what containers ask ---------------------------------------------------
+
+    @property
+    def ip(self) -> str:
+        """The pod's first address."""
+        return self.ips[0]
+
+    @property
+    def probe_netns(self) -> str:
+        """The network namespace that probes come from: the node's."""
+        return self._node
+
+    def event(self, kind: str, reason: str, message: str, *, container: str = "") -> None:
+        """Record an Event about the pod or one of its containers."""
+        field = ""
+        if container:
+            part = "containers" if self.containers[container].kind == "main" else "initContainers"
+            field = f"spec.{part}{{{container}}}"
+        self._recorder.record(self.pod, kind, reason, message, field=field)
+
+    def termination_message(self, container: Obj) -> str:
+        """Read and clear what the container left in its termination log (4096 bytes at most)."""
+        path = self._directory / f"termination-{container['name']}"
+        try:
+            text: str = path.read_bytes()[:4096].decode(errors="replace")
+            os.truncate(path, 0)
+        except OSError:
+            return ""
+        return text
+
+    def process_for(self, container: Obj) -> Process:
+        """Put together the container's process. Raises ConfigError."""
+        env = self._env(container)
+        who = identity(self.pod, container)
+        sandbox: Sandbox = {
+            "hostname": resolv.hostname_of(self.pod, self._node),
+            "mounts": self._mounts(container, env),
+            "uid": who.uid,
+            "gid": who.gid,
+            "groups": who.groups,
+            "capabilities": who.capabilities,
+            "no_new_privs": who.no_new_privs,
+            "readonly_root": who.readonly_root,
+            "sysctls": {} if self.pod["spec"].get("hostNetwork") else who.sysctls,
+        }
+        return {
+            "argv": command_line(container, env),
+            "env": env,
+            "cwd": container.get("workingDir") or "/",
+            "netns": self.netns,
+            "sandbox": sandbox,
+        }
+
+    def join(self, argv: list[str], container: Obj, pid: int) -> Process:
+        """Put together a process inside a running container."""
+        process = self.process_for(container)
+        process["argv"], process["join"] = argv, pid
+        return process
+
+    def _env(self, container: Obj) -> dict[str, str]:
+        env = {
+            "PATH": self._cluster.path,
+            "HOSTNAME": resolv.hostname_of(self.pod, self._node),
+            "HOME": "/root",
+        }
+        if (identity(self.pod, container).uid or 0) != 0:
+            env["HOME"] = "/"
+        return env | container_env(self._cluster.store, self.pod, container, self.ips, self._host_ips)
+
+    def _mounts(self, container: Obj, env: dict[str, str]) -> list[Mount]:
+        etc = self._directory / "etc"
+        mounts: list[Mount] = [
+            {"source": str(etc / name), "target": f"/etc/{name}", "readonly": False}
+            for name in ("resolv.conf", "hosts", "hostname")
+        ]
+        log = self._directory / f"termination-{container['name']}"
+        log.touch()
+        log.chmod(0o666)
+        target = container.get("terminationMessagePath") or _TERMINATION_LOG
+        mounts.append({"source": str(log), "target": target, "readonly": False})
+        wanted = list(container.get("volumeMounts") or [])
+        if needs_token(self.pod):
+            wanted.append({"name": TOKEN_VOLUME["name"], "mountPath": TOKEN_PATH, "readOnly": True})
+        # Parents first, so that a volume inside another volume's path stays visible.
+        for mount in sorted(wanted, key=lambda mount: mount["mountPath"].count("/")):
+            source, readonly = self._volumes.source(mount["name"])
+            sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
+            if sub:
+                inside = (source / sub).resolve()
+                if not inside.is_relative_to(source.resolve()):
+                    raise ConfigError(f"subPath {sub!r} leaves its volume")
+                if not inside.exists() and not readonly:
+                    inside.mkdir(parents=True)
+                source = inside
+            if not source.exists():
+                raise ConfigError(f"volume {mount['name']!r} has no {sub!r}")
+            readonly = readonly or bool(mount.get("readOnly"))
+            mounts.append({"source": str(source), "target": mount["mountPath"], "readonly": readonly})
+        return mounts
+
+    # --- status ---------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Publish the status at the end of this turn of the loop; many changes make one write."""
+        if not self._publishing:
+            self._publishing = True
+            asyncio.get_running_loop().call_soon(self.publish)
+
+    def publish(self) -> None:
+        """Write the status now, if it differs from the stored one."""
+        self._publishing = False
+        present = self._cluster.store.get("pods", namespace_of(self.pod), name_of(self.pod))
+        if present is None or present["metadata"]["uid"] != self.pod["metadata"]["uid"]:
+            return
+        updated = {**present, "status": self._status(present)}
+        # Gone between reading and writing is not possible on one loop, but a finaliser may just have ended it.
+        with contextlib.suppress(ApiError):
+            self._cluster.store.update("pods", updated, subresource="status")
+
+    def _status(self, present: Obj) -> Obj:
+        containers = list(self.containers.values())
+        phase = phase_of(containers, self._policy, initialized=self._initialized)
+        if self._stopping and phase == "Running" and all("terminated" in c.state for c in containers):
+            phase = (
+                "Succeeded" if all(c.state["terminated"]["exitCode"] == 0 for c in containers) else "Failed"
+            )
+        gates = [gate["conditionType"] for gate in present["spec"].get("readinessGates") or []]
+        status: Obj = {
+            **present.get("status", {}),
+            "phase": phase,
+            "hostIP": self._host_ips[0],
+            "hostIPs": [{"ip": ip} for ip in self._host_ips],
+            "podIP": self.ips[0],
+            "podIPs": [{"ip": ip} for ip in self.ips],
+            "startTime": self._started_at,
+            "qosClass": present.get("status", {}).get("qosClass", "BestEffort"),
+            "conditions": conditions_of(
+                present.get("status", {}).get("conditions") or [],
+                containers,
+                phase,
+                initialized=self._initialized,
+                networked=self._networked,
+                gates=gates,
+            ),
+            "containerStatuses": [container_status(c) for c in containers if c.kind == "main"],
+        }
+        if initial := [container_status(c) for c in containers if c.kind != "main"]:
+            status["initContainerStatuses"] = initial
+        return status

@@ -37,5 +37,14 @@ class Timeouts:
     """Waiting for an object to be gone, where the check needs it gone."""
 
     def scaled(self, factor: float) -> Timeouts:
-        """Return the same deadlines times ``factor``."""
-        return Timeouts(**{f.name: getattr(self, f.name) * factor for f in fields(self)})
+        """Return the same deadlines times ``factor``.
+
+        The drop windows only grow: below their defaults, silence would read as a drop too soon.
+        """
+        windows = ("drop_window_min", "drop_window_max")
+        return Timeouts(
+            **{
+                f.name: getattr(self, f.name) * (max(factor, 1.0) if f.name in windows else factor)
+                for f in fields(self)
+            }
+        )

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault of the registry is caught by the checks that it names: a check that cannot fail is worthless."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_cniconformance.cli.catalogue import entries
+from pytest_cniconformance.lab.faults import FAULTS
+from tests.e2e.running import Lab
+
+NODEIDS = {entry.requirement.id: entry.nodeid for entry in entries()}
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_the_named_checks_catch_it(name: str, lab: Lab) -> None:
+    fault = FAULTS[name]
+    missing = set(fault.caught_by) - set(NODEIDS)
+    assert not missing, f"{name} names checks that do not exist: {missing}"
+    profile = "cilium" if fault.area == "l7" else "calico"
+    record = lab.run(profile, *(f"{NODEIDS[id]}" for id in fault.caught_by), faults=[name], expect=1)
+    outcomes = {check["id"]: check["outcome"] for check in record["checks"]}
+    assert outcomes == dict.fromkeys(fault.caught_by, "failed"), {
+        check["id"]: check["message"] for check in record["checks"]
+    }
+
+
+def test_every_check_is_killed_by_a_fault() -> None:
+    killed = {id for fault in FAULTS.values() for id in fault.caught_by}
+    assert set(NODEIDS) - killed == set()

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the semantics need to know of pods, nodes and Services, read from their Kubernetes objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_cniconformance.model.failure import UsageError
+from pytest_cniconformance.policy.addresses import FAMILIES, Address, family_of, parse_address
+from pytest_cniconformance.policy.ports import NamedPorts, named_ports
+
+Obj = Mapping[str, Any]
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""The API server sets this label on every namespace, to the namespace's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that is not finished. ``addresses`` is by family and empty before the pod has any."""
+
+    namespace: str
+    name: str
+    labels: Mapping[str, str]
+    addresses: Mapping[str, Address] = field(default_factory=dict)
+    node: str = ""
+    host_network: bool = False
+    named: NamedPorts = field(default_factory=dict)
+    ports: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def of(cls, obj: Obj) -> Pod:
+        """Read a ``v1.Pod``."""
+        metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+        texts = [entry["ip"] for entry in status.get("podIPs") or () if entry.get("ip")]
+        if not texts and status.get("podIP"):
+            texts = [status["podIP"]]
+        return cls(
+            str(metadata.get("namespace") or "default"),
+            str(metadata["name"]),
+            dict(metadata.get("labels") or {}),
+            by_family(texts),
+            str(spec.get("nodeName") or ""),
+            bool(spec.get("hostNetwork")),
+            named_ports(spec),
+            tuple(
+                dict.fromkeys(
+                    (int(port["containerPort"]), str(port.get("protocol") or "TCP"))
+                    for container in spec.get("containers") or ()
+                    for port in container.get("ports") or ()
+                )
+            ),
+        )
+
+
+def finished(obj: Obj) -> bool:
+    """Whether a pod has completed or failed: its address may belong to another pod by now."""
+    return (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node and all the addresses that its status lists."""
+
+    name: str
+    addresses: tuple[Address, ...] = ()
+
+    @classmethod
+    def of(cls, obj: Obj) -> Node:
+        """Read a ``v1.Node``."""
+        entries = (obj.get("status") or {}).get("addresses") or ()
+        texts = [entry["address"] for entry in entries if entry.get("type") in ("InternalIP", "ExternalIP")]
+        return cls(str(obj["metadata"]["name"]), tuple(parse_address(text) for text in texts))
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service, for traffic that is sent to its addresses."""
+
+    namespace: str
+    name: str
+    addresses: frozenset[Address]
+    selector: Mapping[str, str] | None
+    ports: tuple[tuple[int, str, int | str], ...]
+    """(port, protocol, targetPort)."""
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def of(cls, obj: Obj) -> Service:
+        """Read a ``v1.Service``; headless ones have no address of their own."""
+        metadata, spec = obj["metadata"], obj.get("spec") or {}
+        texts = [
+            *(spec.get("clusterIPs") or ()),
+            spec.get("clusterIP") or "",
+            *(spec.get("externalIPs") or ()),
+        ]
+        ingress = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+        texts += [entry.get("ip", "") for entry in ingress]
+        return cls(
+            str(metadata.get("namespace") or "default"),
+            str(metadata["name"]),
+            frozenset(parse_address(text) for text in texts if text not in ("", "None")),
+            spec.get("selector") or None,
+            tuple(
+                (
+                    int(port["port"]),
+                    str(port.get("protocol") or "TCP"),
+                    port.get("targetPort") or port["port"],
+                )
+                for port in spec.get("ports") or ()
+            ),
+        )
+
+
+def by_family(texts: Iterable[str]) -> dict[str, Address]:
+    """Return the first address of each family.
+
+    Raises:
+        UsageError: a text is no address.
+    """
+    found: dict[str, Address] = {}
+    for text in texts:
+        address = parse_address(text)
+        found.setdefault(family_of(address), address)
+    return found
+
+
+def flatten(objs: Iterable[Obj]) -> Iterable[Obj]:
+    """Yield the objects one by one, those inside of lists included.
+
+    Raises:
+        UsageError: something is no Kubernetes object.
+    """
+    for obj in objs:
+        if not isinstance(obj, Mapping) or not (isinstance(obj.get("kind"), str) or "items" in obj):
+            raise UsageError(f"no Kubernetes object (a mapping with kind): {str(obj)[:80]}")
+        kind = str(obj.get("kind", "List"))
+        if kind.endswith("List") and isinstance(obj.get("items"), list):
+            inherited = {"kind": kind.removesuffix("List"), "apiVersion": obj.get("apiVersion", "")}
+            yield from flatten({**inherited, **item} if kind != "List" else item for item in obj["items"])
+        else:
+            if not isinstance(obj.get("metadata"), Mapping) or not obj["metadata"].get("name"):
+                raise UsageError(f"{kind} without metadata.name")
+            yield obj
+
+
+__all__ = ["FAMILIES", "NAME_LABEL", "Node", "Obj", "Pod", "Service", "by_family", "finished", "flatten"]

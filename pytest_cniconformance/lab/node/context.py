@@ -4,20 +4,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_cniconformance.lab.api.store import Store
+from pytest_cniconformance.lab.dataplane.addressing import Plan
+from pytest_cniconformance.lab.node.netns import NetnsSockets
+from pytest_cniconformance.lab.node.runner import ZygoteRunner
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Sequence
 
-    from pytest_cniconformance.lab.api.store import Store
-    from pytest_cniconformance.lab.dataplane.addressing import Plan
     from pytest_cniconformance.lab.dataplane.seams import PodNet
-    from pytest_cniconformance.lab.node.netns import NetnsSockets
-    from pytest_cniconformance.lab.node.runner import ZygoteRunner
-
-TokenSource = "Callable[[str, str, str], str]"
 
 
 class PodNetwork(Protocol):

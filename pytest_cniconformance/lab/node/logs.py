@@ -36,7 +36,7 @@ class ContainerLog:
             self._flush(stream)
 
     def close(self) -> None:
-        """The container has ended: nothing more will come."""
+        """Note that the container has ended: nothing more will come."""
         for stream in list(self._partial):
             self._flush(stream)
         self.closed = True

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the cluster is: nodes, address families, DNS, and the traces that a CNI leaves in the API."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import KubeError
+from .objects import Obj, meta
+
+if TYPE_CHECKING:
+    from .client import KubeClient
+
+T = TypeVar("T")
+
+_NETWORK_HINTS = (
+    "cni", "calico", "cilium", "flannel", "weave", "canal", "antrea", "ovn", "kube-router", "kindnet", "multus",
+    "aws-node", "azure", "romana", "contiv", "tigera", "network", "kube-proxy", "metallb", "lab-",
+)  # fmt: skip
+_DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default", "cluster-dns")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFact:
+    """One node as the API describes it. ``schedulable``: not cordoned and no taint that keeps our pods away."""
+
+    name: str
+    ready: bool
+    schedulable: bool
+    internal_ips: tuple[str, ...] = ()
+    pod_cidrs: tuple[str, ...] = ()
+    kernel: str = ""
+    os_image: str = ""
+    runtime: str = ""
+    arch: str = ""
+    kubelet: str = ""
+    external_ips: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    """Keys of annotations and labels that name a network component."""
+
+
+@dataclass(frozen=True, slots=True)
+class CniHints:
+    """Traces of network components, for a CNI profile to recognise. Facts only, no conclusion."""
+
+    daemonsets: tuple[str, ...] = ()
+    """``namespace/name``."""
+    images: tuple[str, ...] = ()
+    """Images of those DaemonSets, tags included."""
+    crds: tuple[str, ...] = ()
+    """API groups that no plain Kubernetes serves."""
+    annotations: tuple[str, ...] = ()
+    """Keys on nodes."""
+    config: dict[str, str] = field(default_factory=dict)
+    """Network ConfigMaps: ``namespace/name`` → its keys, comma-separated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFacts:
+    """The cluster's fingerprint. ``unknown`` says in one line each what could not be read, and why."""
+
+    version: str
+    nodes: tuple[NodeFact, ...]
+    families: tuple[str, ...]
+    """``ipv4``, ``ipv6`` or both, of pods; the primary family first."""
+    cluster_domain: str
+    dns_service_ips: tuple[str, ...]
+    kubernetes_service_ips: tuple[str, ...]
+    service_cidrs: tuple[str, ...]
+    cni: CniHints
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def ready_nodes(self) -> tuple[NodeFact, ...]:
+        """Nodes that our pods can run on."""
+        return tuple(node for node in self.nodes if node.ready and node.schedulable)
+
+
+def family(address: str) -> str:
+    """Return ``ipv4`` or ``ipv6`` of an address or a CIDR."""
+    return f"ipv{ip_network(address, strict=False).version}"
+
+
+def read_facts(kube: KubeClient) -> ClusterFacts:
+    """Read the facts. What may not be read is left empty and named in ``unknown``; nodes must be readable."""
+    unknown: list[str] = []
+
+    def attempt(what: str, read: Callable[[], T], default: T) -> T:
+        try:
+            return read()
+        except KubeError as error:
+            unknown.append(f"{what}: {error.message}")
+            return default
+
+    nodes = tuple(node_fact(node) for node in kube.list("v1", "Node"))
+    version = attempt("version", lambda: str(kube.version().get("gitVersion", "")), "")
+    dns = attempt("DNS service", lambda: _dns_service(kube), None)
+    api = attempt("kubernetes service", lambda: kube.get("v1", "Service", "kubernetes", "default"), None)
+    return ClusterFacts(
+        version=version,
+        nodes=nodes,
+        families=attempt("address families", lambda: _families(kube, nodes), ()),
+        cluster_domain=attempt("cluster domain", lambda: _cluster_domain(kube, dns), "cluster.local"),
+        dns_service_ips=_cluster_ips(dns),
+        kubernetes_service_ips=_cluster_ips(api),
+        service_cidrs=attempt("service CIDRs", lambda: _service_cidrs(kube), ()),
+        cni=_hints(kube, nodes, attempt),
+        unknown=tuple(unknown),
+    )
+
+
+def node_fact(node: Obj) -> NodeFact:
+    """Return what matters of a Node."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    info = status.get("nodeInfo") or {}
+    addresses = status.get("addresses") or []
+    cidrs = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    taints = [
+        taint for taint in spec.get("taints") or [] if taint.get("effect") in ("NoSchedule", "NoExecute")
+    ]
+    conditions = {c.get("type"): c.get("status") for c in status.get("conditions") or []}
+    keys = [*(meta(node).get("annotations") or {}), *(meta(node).get("labels") or {})]
+    return NodeFact(
+        name=meta(node)["name"],
+        ready=conditions.get("Ready") == "True",
+        schedulable=not spec.get("unschedulable") and not taints,
+        internal_ips=tuple(a["address"] for a in addresses if a.get("type") == "InternalIP"),
+        pod_cidrs=tuple(cidrs),
+        kernel=info.get("kernelVersion", ""),
+        os_image=info.get("osImage", ""),
+        runtime=info.get("containerRuntimeVersion", ""),
+        arch=info.get("architecture", ""),
+        kubelet=info.get("kubeletVersion", ""),
+        external_ips=tuple(a["address"] for a in addresses if a.get("type") == "ExternalIP"),
+        annotations=tuple(sorted(key for key in keys if _networky(key))),
+    )
+
+
+def _networky(text: str) -> bool:
+    return any(hint in text.lower() for hint in _NETWORK_HINTS)
+
+
+def _cluster_ips(service: Obj | None) -> tuple[str, ...]:
+    spec = (service or {}).get("spec") or {}
+    addresses = spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else [])
+    return tuple(address for address in addresses if address != "None")
+
+
+def _dns_service(kube: KubeClient) -> Obj | None:
+    """Return the Service that pods get as their nameserver: by the usual label, else by the usual names."""
+    labelled = kube.list("v1", "Service", labels={"k8s-app": "kube-dns"})
+    named = [] if labelled else kube.list("v1", "Service")
+    found = [service for service in labelled or named if labelled or meta(service).get("name") in _DNS_NAMES]
+    return next((service for service in found if _cluster_ips(service)), None)
+
+
+def _cluster_domain(kube: KubeClient, dns: Obj | None) -> str:
+    """Return the domain in CoreDNS's ``kubernetes`` block; ``cluster.local`` if its configuration has none."""
+    namespace = meta(dns).get("namespace", "kube-system") if dns else "kube-system"
+    for config in kube.list("v1", "ConfigMap", namespace):
+        corefile = (config.get("data") or {}).get("Corefile")
+        block = re.search(r"^\s*kubernetes\s+([^\s{]+)", corefile, re.MULTILINE) if corefile else None
+        if block:
+            return block[1].rstrip(".")
+    return "cluster.local"
+
+
+def _families(kube: KubeClient, nodes: Iterable[NodeFact]) -> tuple[str, ...]:
+    """Return the families of pod addresses; seen on pods rather than believed from the nodes' CIDRs."""
+    for pod in kube.list("v1", "Pod", fields="status.phase=Running"):
+        addresses = [entry.get("ip", "") for entry in (pod.get("status") or {}).get("podIPs") or []]
+        if addresses and not (pod.get("spec") or {}).get("hostNetwork"):
+            return tuple(f"ipv{ip_address(address).version}" for address in addresses)
+    for node in nodes:
+        if node.pod_cidrs:
+            return tuple(family(cidr) for cidr in node.pod_cidrs)
+    for node in nodes:
+        if node.internal_ips:
+            return tuple(dict.fromkeys(family(address) for address in node.internal_ips))
+    return ()
+
+
+def _service_cidrs(kube: KubeClient) -> tuple[str, ...]:
+    """Return the ServiceCIDR objects' ranges (Kubernetes 1.33 and newer)."""
+    if not kube.has("networking.k8s.io/v1", "ServiceCIDR"):
+        return ()
+    ranges = kube.list("networking.k8s.io/v1", "ServiceCIDR")
+    return tuple(cidr for entry in ranges for cidr in (entry.get("spec") or {}).get("cidrs") or [])
+
+
+def _hints(
+    kube: KubeClient,
+    nodes: Iterable[NodeFact],
+    attempt: Callable[[str, Callable[[], list[Obj]], list[Obj]], list[Obj]],
+) -> CniHints:
+    sets = attempt("DaemonSets", lambda: kube.list("apps/v1", "DaemonSet"), [])
+    network = [daemonset for daemonset in sets if _networky(_full_name(daemonset))]
+    maps = attempt("ConfigMaps", lambda: kube.list("v1", "ConfigMap", "kube-system"), [])
+    groups = attempt(
+        "API groups",
+        lambda: [{"group": version.rpartition("/")[0]} for version, _ in kube.api_resources()],
+        [],
+    )
+    return CniHints(
+        daemonsets=tuple(sorted(_full_name(daemonset) for daemonset in network)),
+        images=tuple(sorted({image for daemonset in network for image in _images(daemonset)})),
+        crds=tuple(sorted({g["group"] for g in groups if g["group"] and not _plain_group(g["group"])})),
+        annotations=tuple(sorted({key for node in nodes for key in node.annotations})),
+        config={
+            _full_name(entry): ",".join(sorted(entry.get("data") or {}))
+            for entry in maps
+            if _networky(meta(entry).get("name", ""))
+        },
+    )
+
+
+def _full_name(obj: Obj) -> str:
+    return f"{meta(obj).get('namespace', '')}/{meta(obj).get('name', '')}"
+
+
+def _images(daemonset: Obj) -> list[str]:
+    template = ((daemonset.get("spec") or {}).get("template") or {}).get("spec") or {}
+    return [container["image"] for container in template.get("containers") or [] if container.get("image")]
+
+
+def _plain_group(group: str) -> bool:
+    if group.startswith(("policy.networking.", "gateway.networking.")):
+        return False  # served by CRDs, mostly a network component's
+    return group.endswith(".k8s.io") or "." not in group

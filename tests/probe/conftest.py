@@ -46,6 +46,11 @@ class Network:
         router = self.ns("router")
         lines = [f"netns add {namespace}" for namespace in self.namespaces]
         self._batch(lines)
+        for name in ("router", *self.pods):
+            # Or the first second of every link would be spent on detecting duplicate addresses.
+            self.run(
+                name, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0"
+            )
         links = ["link set lo up"]
         for number, pod in enumerate(self.pods, 1):
             links += [
@@ -64,7 +69,7 @@ class Network:
                     f"address add fd77:{number}::2/64 dev eth0 nodad",
                     "link set eth0 up",
                     f"route add default via 10.77.{number}.1",
-                    f"-6 route add default via fd77:{number}::1",
+                    f"route add default via fd77:{number}::1",
                 ],
                 self.ns(pod),
             )
@@ -95,8 +100,8 @@ class Network:
             "nft",
             "-f",
             "-",
-            stdin=f"table inet t {{}}\ndelete table inet t\ntable inet t {{ chain f {{ type filter hook forward "
-            f"priority 0;\n{body}\n}} }}\n",
+            stdin=f"table inet t {{}}\ndelete table inet t\ntable inet t {{\nchain f {{\ntype filter hook forward "
+            f"priority 0;\n{body}\n}}\n}}\n",
         )
 
     def start(self, pod: str, *argv: str) -> subprocess.Popen[bytes]:

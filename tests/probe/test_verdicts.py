@@ -178,7 +178,9 @@ def test_every_tcp_port_answers_http_too(network: Network, fleet: Fleet, method:
     assert (found.http_status, found.responder) == (200, "x/b")
 
 
-@pytest.mark.parametrize(("protocol", "size"), [("TCP", 1), ("TCP", 1_000_000), ("UDP", 1400), ("UDP", 60_000)])
+@pytest.mark.parametrize(
+    ("protocol", "size"), [("TCP", 1), ("TCP", 1_000_000), ("UDP", 1400), ("UDP", 60_000)]
+)
 def test_payload_comes_back_whole(network: Network, fleet: Fleet, protocol: str, size: int) -> None:
     found = ask(fleet, network.ip("b"), 80, protocol, payload=size)
     assert found.verdict is Verdict.OPEN, found

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ASYNC109
 """A node without an API server: a store, a zygote and kubelets on a plain bridge, in throw-away namespaces."""
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.objects import Obj
     from pytest_cniconformance.lab.dataplane.seams import PodNet
 
-_NAMESPACES = (
-    syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
-)
+_NAMESPACES = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -43,7 +42,12 @@ class PlainBridge:
         self.batches: list[int] = []
 
     async def start(self) -> None:
-        lines = ["link add br0 type bridge", "link set br0 up", "addr add 10.244.0.1/16 dev br0", "link set lo up"]
+        lines = [
+            "link add br0 type bridge",
+            "link set br0 up",
+            "addr add 10.244.0.1/16 dev br0",
+            "link set lo up",
+        ]
         for node in self._plan.nodes:
             lines += self._attach(node.name, node.underlay("ipv4"), f"n{node.index}")
         await self._ip(lines)
@@ -101,7 +105,9 @@ class Bench:
         allocator = Allocator(self.plan, faults)
         self.kubelets = {name: Kubelet(self.cluster, name, allocator) for name in names}
         self.agents = Agents(runner, self.kubelets)
-        self.store.create("namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+        self.store.create(
+            "namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        )
 
     def pod(self, name: str, argv: Sequence[str] = ("sleep", "1000"), *, node: int = 1, **spec: Any) -> Obj:
         """Create a pod bound to a node; ``container`` in ``spec`` adds to its only container."""
@@ -128,7 +134,9 @@ class Bench:
         assert found is not None, f"pod {name} is gone"
         return found
 
-    async def until(self, name: str, predicate: Callable[[Obj | None], object], timeout: float = 10) -> Obj | None:
+    async def until(
+        self, name: str, predicate: Callable[[Obj | None], object], timeout: float = 10
+    ) -> Obj | None:
         """Wait until ``predicate`` holds for a pod (None: it is gone)."""
         with self.store.subscribe("pods") as subscription:
             try:
@@ -168,7 +176,9 @@ class Bench:
         return code, bytes(out), bytes(err)
 
     async def log(self, name: str, **options: Any) -> str:
-        return b"".join([chunk async for chunk in self.agents.logs(self.get(name), "main", **options)]).decode()
+        return b"".join(
+            [chunk async for chunk in self.agents.logs(self.get(name), "main", **options)]
+        ).decode()
 
     def events(self, reason: str) -> list[Obj]:
         return [event for event in self.store.list("events") if event["reason"] == reason]
@@ -180,7 +190,11 @@ def is_ready(pod: Obj | None) -> bool:
 
 
 def on_bench(
-    test: Callable[[Bench], Awaitable[None]], *, nodes: int = 1, faults: Sequence[str] = (), timeout: float = 60
+    test: Callable[[Bench], Awaitable[None]],
+    *,
+    nodes: int = 1,
+    faults: Sequence[str] = (),
+    timeout: float = 60,
 ) -> None:
     """Run an async test in namespaces of its own, as process 1; skip where that is not possible."""
     if os.geteuid() != 0:

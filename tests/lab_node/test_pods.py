@@ -52,8 +52,12 @@ def test_twenty_pods_arrive_in_few_batches() -> None:
 
 def test_pods_reach_each_other_over_the_network() -> None:
     async def check(bench: Bench) -> None:
-        server = "import socket\ns = socket.create_server(('', 80))\nwhile True: s.accept()[0].sendall(b'hello')"
-        bench.pod("server", ["python3", "-c", server], container={"readinessProbe": {"tcpSocket": {"port": 80}}})
+        server = (
+            "import socket\ns = socket.create_server(('', 80))\nwhile True: s.accept()[0].sendall(b'hello')"
+        )
+        bench.pod(
+            "server", ["python3", "-c", server], container={"readinessProbe": {"tcpSocket": {"port": 80}}}
+        )
         bench.pod("client", node=2)
         await bench.ready("server", "client")
         ip = bench.get("server")["status"]["podIP"]
@@ -105,7 +109,9 @@ def test_a_command_that_does_not_exist_is_reported_like_the_real_thing() -> None
         def waits(pod: Obj | None) -> bool:
             assert pod is not None
             state = (pod["status"].get("containerStatuses") or [{"state": {}}])[0]["state"].get("waiting", {})
-            return state.get("reason") == "RunContainerError" and "executable file not found" in state["message"]
+            return (
+                state.get("reason") == "RunContainerError" and "executable file not found" in state["message"]
+            )
 
         await bench.until("lost", waits)
 

@@ -61,6 +61,8 @@ class Network:
             ]
         self._batch(links, router)
         self.run("router", "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        # Kernels ration ICMP errors per peer: 6, then one a second. The tests want every one of theirs.
+        self.run("router", "sysctl", "-qw", "net.ipv4.icmp_ratemask=0", "net.ipv6.icmp.ratelimit=0")
         for number, pod in enumerate(self.pods, 1):
             self._batch(
                 [

@@ -31,7 +31,7 @@ POLICY_FAULTS: tuple[Fault, ...] = (
         "NP-ISO-3",
     ),
     _policy(
-        "udp-not-enforced", "UDP passes whatever the policy", "TCP-only policy agents (fault F05)", "NP-PRT-1"
+        "udp-not-enforced", "UDP passes whatever the policy", "policy agents that know TCP only", "NP-PRT-1"
     ),
     _policy(
         "except-ignored",
@@ -54,7 +54,7 @@ POLICY_FAULTS: tuple[Fault, ...] = (
     _policy(
         "peer-not-namespaced",
         "a podSelector peer without namespaceSelector matches pods of every namespace",
-        "naive policy converters (fault F11)",
+        "naive policy converters",
         "NP-EMP-5",
     ),
     _policy(
@@ -63,13 +63,13 @@ POLICY_FAULTS: tuple[Fault, ...] = (
     _policy(
         "only-first-port",
         "only the first entry of a rule's port list is applied",
-        "noironetworks/aci-containers#1653 (fault F16)",
+        "noironetworks/aci-containers#1653",
         "NP-PRT-1",
     ),
     _policy(
         "cross-rule",
         "peers and ports of all rules of a policy are combined with one another",
-        "cloudnativelabs/kube-router#389 (fault F13)",
+        "cloudnativelabs/kube-router#389",
         "NP-AND-2",
     ),
     _policy(
@@ -93,7 +93,7 @@ POLICY_FAULTS: tuple[Fault, ...] = (
     _policy(
         "replies-dropped",
         "answers to allowed connections need a rule of their own",
-        "stateless enforcement, lost conntrack state (fault F39)",
+        "stateless enforcement, lost conntrack state",
         "NP-REP-1",
     ),
     _policy(
@@ -118,7 +118,7 @@ POLICY_FAULTS: tuple[Fault, ...] = (
     _policy(
         "cross-node-not-enforced",
         "traffic between pods of different nodes is not policed",
-        "enforcement at the wrong hook of the overlay (fault F04)",
+        "enforcement at the wrong hook of the overlay",
         "NP-EMP-4",
         "NP-DEF-3",
     ),
@@ -129,18 +129,18 @@ POLICY_FAULTS: tuple[Fault, ...] = (
         "NP-EMP-5",
         "NP-AND-1",
     ),
-    _l7("l7-method-ignored", "HTTP rules match any method", "fault F54", "L7-METHOD"),
+    _l7("l7-method-ignored", "HTTP rules match any method", "proxies configured by path alone", "L7-METHOD"),
     _l7("l7-path-prefix", "the path of an HTTP rule matches as a prefix", "cilium/cilium#13280", "L7-PATH"),
     _l7(
         "l7-denied-by-reset",
         "a denied HTTP request is answered by a TCP reset instead of 403",
-        "CI-L7-6; proxies that fail closed (fault F57)",
+        "a proxy that fails closed: cilium/cilium#4181 family",
         "L7-403",
     ),
     _l7(
         "l7-only-first-request",
         "only the first request of a connection is checked",
-        "connection-level L7 filtering (fault F58)",
+        "connection-level L7 filtering",
         "L7-KEEPALIVE",
     ),
     _l7(

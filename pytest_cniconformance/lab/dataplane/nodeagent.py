@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One node's agent: keeps the kernel of its namespace equal to the wanted state, one transaction at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.dataplane.addressing import family_of
+from pytest_cniconformance.lab.dataplane.commands import Batch, Commands
+from pytest_cniconformance.lab.dataplane.helpers import run_helper
+from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
+from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, redirect_chains
+from pytest_cniconformance.lab.dataplane.nft import Table, transition
+from pytest_cniconformance.lab.dataplane.policy import SEMANTICS
+from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
+from pytest_cniconformance.lab.dataplane.seams import DataplaneError
+from pytest_cniconformance.lab.dataplane.selfblock import SelfBlocker
+from pytest_cniconformance.lab.dataplane.services import udp_flows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
+    from pytest_cniconformance.lab.dataplane.profiles import Profile
+    from pytest_cniconformance.lab.dataplane.seams import PodNet, Zygote
+    from pytest_cniconformance.lab.dataplane.state import State
+
+_log = logging.getLogger(__name__)
+
+
+class NodeAgent:
+    """Programs Services, policies and announcements of one node.
+
+    ``sync()`` may be called by many at once: callers that come while a pass is under way share the next one.
+    """
+
+    def __init__(
+        self,
+        zygote: Zygote,
+        plan: Plan,
+        node: NodeAddresses,
+        profile: Profile,
+        faults: Collection[str],
+        read: Callable[[], State],
+        connected: Mapping[str, tuple[str, PodNet]],
+        directory: Path,
+    ) -> None:
+        self.node = node
+        self._zygote = zygote
+        self._commands = Commands(zygote)
+        self._plan = plan
+        self._profile = profile
+        self._faults = faults
+        self._read = read
+        self._connected = connected
+        self._applied: dict[str, Table | None] = {}
+        self._flows: set[tuple[str, int, str, int]] = set()
+        self._announced: set[str] = set()
+        self._proxy = NodeProxy(zygote, node.name, directory, plan, faults)
+        self._self_blocker = SelfBlocker(self._commands, faults)
+        self._asked = 0
+        self._done = 0
+        self._error: DataplaneError | None = None
+        self._wake = asyncio.Event()
+        self._passed = asyncio.Condition()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow; the node's namespace has to be there."""
+        self._task = asyncio.create_task(self._run(), name=f"dataplane-{self.node.name}")
+
+    async def stop(self) -> None:
+        """Stop following and end the node's proxy."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._proxy.stop()
+
+    def touch(self) -> None:
+        """Say that something may have changed."""
+        self._asked += 1
+        self._wake.set()
+
+    async def sync(self) -> None:
+        """Return once a pass that began after this call has been applied. Raises DataplaneError."""
+        self.touch()
+        mine = self._asked
+        async with self._passed:
+            await self._passed.wait_for(lambda: self._done >= mine)
+            if self._error:
+                raise self._error
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await asyncio.sleep(0.001)  # let a burst of events become one transaction
+            asked, error = self._asked, None
+            try:
+                await self._pass()
+            except DataplaneError as problem:
+                _log.error("%s", problem)
+                error = problem
+            except Exception as problem:
+                _log.exception("node %s cannot be programmed", self.node.name)
+                error = DataplaneError(f"programming node {self.node.name}: {type(problem).__name__}: {problem}")
+            async with self._passed:
+                self._done, self._error = asked, error
+                self._passed.notify_all()
+
+    async def _pass(self) -> None:
+        state = self._read()
+        tables = proxy_tables(
+            self.node,
+            self._plan.families,
+            state.ports,
+            self._faults,
+            last_node=self.node == self._plan.nodes[-1] and len(self._plan.nodes) > 1,
+        )
+        semantics = SEMANTICS.get(self._profile.name)
+        isolated: set[str] = set()
+        if semantics is not None:
+            compiled = PolicyTable(
+                state.view,
+                self._plan,
+                self.node,
+                semantics,
+                self._faults,
+                self._profile.interface,
+                self._profile.tunnel,
+                self._profile.prefix,
+            )
+            tables.append(compiled.build(state.policies))
+            tables.append(redirect_chains(compiled))
+            isolated = compiled.isolated
+            await self._proxy.update(compiled)
+        await self._apply(tables)
+        await self._self_blocker.update(
+            {net.netns: net for node, net in self._connected.values() if node == self.node.name}, isolated
+        )
+        await self._forget(udp_flows(state.ports))
+        await self._announce({ip for ip, owner in state.announced.items() if owner == self.node.name})
+
+    async def _apply(self, tables: list[Table]) -> None:
+        script = "".join(transition(self._applied.get(table.name), table) for table in tables)
+        if script:
+            try:
+                await self._commands.nft(self.node.name, script, what="programming rules")
+            except DataplaneError:
+                # The kernel took nothing of it. Next time every table is written anew.
+                self._applied = dict.fromkeys(self._applied)
+                raise
+        self._applied = {table.name: table for table in tables}
+
+    async def _forget(self, flows: set[tuple[str, int, str, int]]) -> None:
+        """Make conntrack forget UDP paths that are gone, and silence about Services that now have endpoints."""
+        stale = self._flows - flows
+        self._flows = flows
+        if stale:
+            await run_helper(self._zygote, self.node.name, "forget", {"flows": sorted(stale)})
+
+    async def _announce(self, addresses: set[str]) -> None:
+        gone, new = self._announced - addresses, addresses - self._announced
+        if not gone and not new:
+            return
+        batch = Batch()
+        for ip, verb in [(ip, "del") for ip in sorted(gone)] + [(ip, "replace") for ip in sorted(new)]:
+            batch.ip.append(f"addr {verb} {ip}/{32 if family_of(ip) == 'ipv4' else 128} dev eth0")
+        await self._commands.run(self.node.name, batch, what="announcing load-balancer addresses")
+        self._announced = addresses
+        if new:
+            await run_helper(
+                self._zygote, self.node.name, "announce", {"device": "eth0", "addresses": sorted(new)}
+            )

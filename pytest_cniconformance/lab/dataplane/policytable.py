@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy engine of one node: which chains a packet from or to a local pod goes through.
+
+Two base chains at the forward hook, egress before ingress: ``accept`` in one ends only that one, so a packet has to
+be let through by both. A pod's chain jumps to the chains of the policies that select it and ends in ``drop``.
+Pods that nothing isolates are in neither map. Packets of the node itself to its pods do not pass the forward hook:
+they are never policed, as the API demands for the kubelet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.dataplane.nft import Table, chain_name
+from pytest_cniconformance.lab.dataplane.policy import EGRESS, INGRESS, Policy, Semantics
+from pytest_cniconformance.lab.dataplane.policyrules import RuleWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
+    from pytest_cniconformance.lab.dataplane.view import Pod, View
+
+TPROXY_MARK = 0x200
+EGRESS_CHECKED_MARK = 0x400
+PROXIED_EGRESS_MARK = 0x800
+INGRESS_PROXY_PORT = 15006
+EGRESS_PROXY_PORT = 15007
+DELAY_DEVICE = "slow0"
+
+_NEIGHBOUR_DISCOVERY = (
+    "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
+)
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """HTTP rules for one pod: what the proxy has to decide."""
+
+    pod: Pod
+    direction: str
+    policies: tuple[Policy, ...]
+
+
+@dataclass
+class PolicyTable:
+    """Compiles the policies for one node."""
+
+    view: View
+    plan: Plan
+    node: NodeAddresses
+    semantics: Semantics
+    faults: Collection[str]
+    interface: Callable[[Pod], str]
+    tunnel: str
+    table: Table = field(default_factory=lambda: Table("inet cni-policy"))
+    redirects: list[Redirect] = field(default_factory=list)
+    isolated: set[str] = field(default_factory=set)
+    """Keys of local pods that some policy isolates for ingress."""
+
+    def __post_init__(self) -> None:
+        self.writer = RuleWriter(self.table, self.view, self.plan, self.node, self.semantics)
+        self._written: set[str] = set()
+
+    def build(self, policies: Sequence[Policy]) -> Table:
+        """Compile; the table is empty if no policy concerns a pod of this node."""
+        jumps: dict[str, dict[str, str]] = {INGRESS: {}, EGRESS: {}}
+        for pod in self.view.pods:
+            if pod.node != self.node.name:
+                continue
+            own = [p for p in policies if pod in self.view.members(p.subject)]
+            for direction, targets in jumps.items():
+                applied = [p for p in own if p.concerns(direction)]
+                if not applied:
+                    continue
+                chain = self._pod_chain(pod, direction, applied)
+                targets[f'"{self.interface(pod)}"'] = f"jump {chain}"
+        if self.table.chains:
+            self._base_chains(jumps)
+        return self.table
+
+    def _pod_chain(self, pod: Pod, direction: str, policies: list[Policy]) -> str:
+        if "last-policy-wins" in self.faults:
+            policies = [max(policies, key=lambda policy: policy.order)]
+        isolated = any(direction in policy.isolates for policy in policies)
+        rules = []
+        if direction == EGRESS and self.semantics.skips_own_service:
+            rules.append(f'oifname "{self.interface(pod)}" accept')
+        if "udp-not-enforced" in self.faults:
+            rules.append("meta l4proto udp accept")
+        # Denies of any policy come before allows of any other.
+        for deny in (True, False):
+            for policy in policies:
+                if any(rule.deny == deny for rule in policy.rules(direction)):
+                    rules.append(f"jump {self._policy_chain(policy, direction, deny=deny)}")
+        if isolated:
+            rules.append("drop")
+            if direction == INGRESS:
+                self.isolated.add(pod.key)
+        if any(rule.http is not None for policy in policies for rule in policy.rules(direction)):
+            self.redirects.append(Redirect(pod, direction, tuple(policies)))
+        return self.table.chain(chain_name("in" if direction == INGRESS else "eg", pod.key), rules)
+
+    def _policy_chain(self, policy: Policy, direction: str, *, deny: bool) -> str:
+        prefix = f"{'deny' if deny else 'pol'}-{'in' if direction == INGRESS else 'eg'}"
+        name = chain_name(prefix, policy.key)
+        if name in self._written:
+            return name
+        self._written.add(name)
+        subjects = self.view.members(policy.subject)
+        verdict = "drop" if deny else "accept"
+        rules = [
+            f"{match} {verdict}".strip()
+            for rule in policy.rules(direction)
+            # Ports with HTTP rules are reached through the proxy only: without it they stay closed.
+            if rule.deny == deny and rule.http is None
+            for match in self.writer.write(rule, direction, subjects)
+        ]
+        return self.table.chain(name, rules)
+
+    def policy_chain(self, policy: Policy, direction: str, *, deny: bool) -> str | None:
+        """Name the chain of a policy's layer 3 and 4 rules, if there is one."""
+        name = chain_name(f"{'deny' if deny else 'pol'}-{'in' if direction == INGRESS else 'eg'}", policy.key)
+        return name if name in self._written else None
+
+    def _base_chains(self, jumps: dict[str, dict[str, str]]) -> None:
+        table = self.table
+        table.map("egress-of", "type ifname : verdict;", jumps[EGRESS])
+        table.map("ingress-of", "type ifname : verdict;", jumps[INGRESS])
+        state, always = self._state_rules(), self._unpoliced_paths()
+        table.chain(
+            "forward-egress",
+            [*state, *always, "iifname vmap @egress-of"],
+            "type filter hook forward priority filter;",
+        )
+        table.chain(
+            "forward-ingress",
+            [*state, *always, "oifname vmap @ingress-of"],
+            "type filter hook forward priority filter + 1;",
+        )
+        table.chain(
+            "to-node",
+            [
+                "ct state established,related accept",
+                _NEIGHBOUR_DISCOVERY,
+                f"meta mark & 0x{EGRESS_CHECKED_MARK:x} != 0 accept",
+                "iifname vmap @egress-of",
+            ],
+            "type filter hook input priority filter;",
+        )
+        if "node-blocked" in self.faults:
+            rules = ["ct state established,related accept", _NEIGHBOUR_DISCOVERY, "oifname vmap @ingress-of"]
+        else:
+            # What the proxy sends on behalf of a local pod's egress is that pod's traffic, not the node's.
+            rules = [
+                "ct direction reply accept",
+                f"meta mark & 0x{PROXIED_EGRESS_MARK:x} != 0 oifname vmap @ingress-of",
+            ]
+        table.chain("from-node", rules, "type filter hook output priority filter;")
+
+    def _state_rules(self) -> list[str]:
+        if "replies-dropped" in self.faults:
+            return ["ct state related accept"]
+        if self.semantics.keeps_established:
+            return ["ct state established,related accept", "ct state invalid drop"]
+        # Conntrack vouches for replies only, so a tightened policy cuts connections at their next packet.
+        return [
+            "ct state related accept",
+            "ct state established ct direction reply accept",
+            "ct state invalid drop",
+        ]
+
+    def _unpoliced_paths(self) -> list[str]:
+        rules = []
+        if "same-node-not-enforced" in self.faults:
+            prefix = self.interface_prefix
+            rules.append(f'iifname "{prefix}*" oifname "{prefix}*" accept')
+        if "cross-node-not-enforced" in self.faults:
+            rules += [f'iifname "{self.tunnel}" accept', f'oifname "{self.tunnel}" accept']
+        if {"slow-same-node", "slow-service", "slow-overlay"} & set(self.faults):
+            # The delay line's second pass is untracked; only what opens a connection can be judged there.
+            rules.append(f'iifname "{DELAY_DEVICE}" tcp flags & (syn | ack) != syn accept')
+        return rules
+
+    interface_prefix: str = "cali"

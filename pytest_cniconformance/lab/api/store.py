@@ -49,6 +49,7 @@ class Store:
         self._log: deque[LogEntry] = deque(maxlen=log_length)
         self._forgotten = 0  # newest version that has fallen out of the log
         self._subscriptions: dict[str, set[Subscription]] = {}
+        self._observers: list[Callable[[Event], None]] = []
 
     @property
     def version(self) -> int:
@@ -90,6 +91,10 @@ class Store:
             self._subscriptions.setdefault(resource, set()).add(subscription)
         return subscription
 
+    def observe(self, observer: Callable[[Event], None]) -> None:
+        """Call ``observer`` at once for every change, before the write returns. It must not write itself."""
+        self._observers.append(observer)
+
     def events_since(self, version: int) -> Sequence[LogEntry]:
         """Return the changes after ``version``, oldest first; raises 410 when they are no longer all kept."""
         if version < self._forgotten:
@@ -123,7 +128,7 @@ class Store:
         }
         if _has_generation(resource, obj):
             metadata["generation"] = 1
-        stored = Stored(clone({**obj, "metadata": metadata}))
+        stored = _stored({**obj, "metadata": metadata})
         self._objects.setdefault(resource, {})[key] = stored
         self._announce(Event("ADDED", resource, stored, None))
         return stored
@@ -132,8 +137,8 @@ class Store:
         """Replace an object and return the stored one; raises NotFound and Conflict.
 
         ``subresource="status"`` takes only ``status`` from ``obj``. Otherwise the whole object is taken,
-        ``status`` included. A resourceVersion in ``obj`` must be the current one; leave it out to overwrite. A
-        write that changes nothing leaves the version alone. An object under deletion vanishes with its last
+        ``status`` included. A resourceVersion in ``obj`` must be the current one; leave it out to overwrite.
+        A write that changes nothing keeps the version. An object under deletion vanishes with its last
         finalizer.
         """
         key = (namespace_of(obj), name_of(obj))
@@ -187,7 +192,7 @@ class Store:
         """Delete an object, as its kind is deleted; returns its last state.
 
         A pod that runs on a node only gets a deletionTimestamp (after ``grace`` seconds, by default its own
-        grace period); its kubelet calls again with ``grace=0``. Finalizers keep an object until they are gone.
+        grace period); its kubelet calls again with ``grace=0``. Finalizers keep an object while they last.
         """
         key = (namespace or "", name)
         old = self._objects.get(resource, {}).get(key)
@@ -202,7 +207,7 @@ class Store:
     def _replace(self, resource: str, key: Key, old: Stored, changed: Obj) -> Obj:
         if "deletionTimestamp" in changed["metadata"] and _is_finished(resource, changed):
             return self._remove(resource, key, old, changed)
-        stored = Stored(clone(changed))
+        stored = _stored(changed)
         stored["metadata"]["resourceVersion"] = self._next()
         if "generation" in old["metadata"] and _desired(old) != _desired(changed):
             stored["metadata"]["generation"] = old["metadata"]["generation"] + 1
@@ -211,7 +216,7 @@ class Store:
         return stored
 
     def _remove(self, resource: str, key: Key, old: Stored, last: Obj | None = None) -> Obj:
-        gone = Stored(clone(last or old))
+        gone = _stored(last or old)
         gone["metadata"]["resourceVersion"] = self._next()
         del self._objects[resource][key]
         self._announce(Event("DELETED", resource, gone, old))
@@ -225,8 +230,17 @@ class Store:
         if len(self._log) == self._log.maxlen:
             self._forgotten = self._log[0].version
         self._log.append(LogEntry(self._version, event))
+        for observer in self._observers:
+            observer(event)
         for subscription in self._subscriptions.get(event.resource, ()):
             subscription.push(event)
+
+
+def _stored(obj: Obj) -> Stored:
+    # apiVersion and kind come first: lists of built-in kinds cut them off the cached JSON of their items.
+    copied: Obj = clone(obj)
+    head = {name: copied.pop(name) for name in ("apiVersion", "kind") if name in copied}
+    return Stored({**head, **copied})
 
 
 def _has_generation(resource: str, obj: Obj) -> bool:

@@ -19,13 +19,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Delete leftovers and say what was deleted."""
-    from pytest_cniconformance.kube import KubeClient
-    from pytest_cniconformance.kube.ownership import delete_leftovers, find_leftovers
+    from pytest_cniconformance.kube import KubeClient, find_leftovers, sweep
 
     kube = KubeClient.connect(arguments.kubeconfig, arguments.context)
-    leftovers = find_leftovers(kube, run_id=arguments.run_id)
-    if not arguments.dry_run:
-        delete_leftovers(kube, leftovers)
+    leftovers = (find_leftovers if arguments.dry_run else sweep)(kube, run_id=arguments.run_id)
     for leftover in leftovers:
         print(f"{'would delete' if arguments.dry_run else 'deleted'} {leftover}")
     if not leftovers:

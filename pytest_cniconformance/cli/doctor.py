@@ -18,13 +18,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every finding; return 1 if one of them stops a run."""
-    from pytest_cniconformance.kube import KubeClient
-    from pytest_cniconformance.kube.facts import cluster_facts
-    from pytest_cniconformance.kube.preflight import preflight
+    from pytest_cniconformance.kube import KubeClient, preflight, read_facts
 
     kube = KubeClient.connect(arguments.kubeconfig, arguments.context)
-    facts = cluster_facts(kube)
-    found = detect(facts.hints)
+    facts = read_facts(kube)
+    found = detect(facts.cni)
     version = f" {found.version}" if found and found.version else ""
     print(
         f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes"
@@ -34,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         if found
         else "cni      not recognised"
     )
-    findings = preflight(kube, facts)
+    findings = preflight(kube, facts=facts)
     for finding in findings:
         mark = "ok" if finding.ok else finding.level
         print(f"{mark:<8} {finding.message}{'' if finding.ok else f' — {finding.remedy}'}")

@@ -5,21 +5,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Generator, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_cniconformance.model.failure import NotSupported
 from pytest_cniconformance.model.requirement import Level, Outcome, Requirement
 from pytest_cniconformance.plugin import MARKERS
+from pytest_cniconformance.report.check import CheckRecord
 from pytest_cniconformance.report.evidence import check_record
+from pytest_cniconformance.report.junit import facts as junit_facts
+from pytest_cniconformance.report.redact import Redactor
 from pytest_cniconformance.session.outcomes import Judged, fails, judge, status
 from pytest_cniconformance.session.recorder import EVIDENCE, PROPERTY, Evidence
 from pytest_cniconformance.session.run import RUN
 from pytest_cniconformance.session.settings import Settings
 
+if TYPE_CHECKING:
+    from pytest_cniconformance.report.allure_adapter import AllureAdapter
+
 GROUPS = tuple(marker.partition(":")[0] for marker in MARKERS[:-1])
+_CAPABILITY = {"netpol": "networkpolicy"}
+_RECORD: pytest.StashKey[CheckRecord] = pytest.StashKey()
 
 
 def requirement_of(item: pytest.Item) -> Requirement:
@@ -27,9 +37,9 @@ def requirement_of(item: pytest.Item) -> Requirement:
     marker = item.get_closest_marker("requirement")
     if marker is not None and marker.args and isinstance(marker.args[0], Requirement):
         return marker.args[0]
+    suite = suite_of(item)
     title = item.name.removeprefix("test_").replace("_", " ")
-    capability = {"netpol": "networkpolicy"}.get(suite_of(item), suite_of(item))
-    return Requirement(item.nodeid, Level.MUST, capability, "", title)
+    return Requirement(item.nodeid, Level.MUST, _CAPABILITY.get(suite, suite), "", title)
 
 
 def suite_of(item: pytest.Item) -> str:
@@ -49,6 +59,27 @@ class CheckHooks:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
+        self._redactor: Redactor | None = None
+        self._allure: AllureAdapter | None = None
+
+    def pytest_sessionstart(self) -> None:
+        """Learn the secrets of this process, and join Allure if it writes results."""
+        run = self._config.stash.get(RUN, None)
+        if run is None:
+            return
+        kubeconfig = run.cluster.kubeconfig
+        self._redactor = Redactor.for_process(os.environ, [Path(kubeconfig)] if kubeconfig else [])
+        if getattr(self._config.option, "allure_report_dir", None):
+            from pytest_cniconformance.report.allure_adapter import AllureAdapter
+
+            self._allure = AllureAdapter()
+            self._allure.register()
+
+    def pytest_unconfigure(self) -> None:
+        """Leave Allure as it was."""
+        if self._allure is not None:
+            self._allure.unregister()
+            self._allure = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
@@ -72,10 +103,9 @@ class CheckHooks:
         if item.get_closest_marker("requirement") is None:
             return
         profile = self._config.stash[RUN].profile
-        requirement = requirement_of(item)
-        reason = profile.absent(requirement.capability)
-        if reason:
-            raise NotSupported(f"{profile.title} does not claim {requirement.capability}: {reason}")
+        capability = requirement_of(item).capability
+        if reason := profile.absent(capability):
+            raise NotSupported(f"{profile.title} does not claim {capability}: {reason}")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -83,14 +113,22 @@ class CheckHooks:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Give the report the outcome that the check's exception means, and attach the record."""
         report = yield
-        if not is_check(item) or (call.excinfo is None and report.when != "call"):
+        if not is_check(item):
             return report
-        requirement = requirement_of(item)
-        run = self._config.stash[RUN]
+        if call.excinfo is not None or report.when == "call":
+            self._record(item, call, report)
+        if report.when == "teardown" and self._allure is not None and _RECORD in item.stash:
+            from pytest_cniconformance.report.allure import facts
+
+            self._allure.enrich(facts(item.stash[_RECORD], self._config.stash[RUN].cni))
+        return report
+
+    def _record(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+        requirement, run = requirement_of(item), self._config.stash[RUN]
         judged = Judged(Outcome.PASSED)
         if call.excinfo is not None:
             judged = judge(call.excinfo.value, requirement, run.profile)
-            self._show(report, judged, requirement, item)
+        unforeseen = judged.outcome is Outcome.ERROR and not judged.foreseen
         record = check_record(
             requirement,
             nodeid=item.nodeid,
@@ -100,49 +138,40 @@ class CheckHooks:
             duration_s=call.duration,
             worker=run.worker,
             deviation=judged.deviation,
-            details=str(report.longrepr) if judged.outcome is Outcome.ERROR else "",
+            details=str(report.longrepr) if unforeseen else "",
             evidence=item.stash[EVIDENCE].merged(judged.evidence),
         )
+        assert self._redactor is not None, "checks ran before the session started"
+        record = self._redactor.record(record)
+        self._show(report, judged, requirement, record.message, item)
+        item.stash[_RECORD] = record
         report.user_properties.append((PROPERTY, json.dumps(record.to_json())))
-        from pytest_cniconformance.report.junit import facts
-
-        if report.when == "call" or not report.passed:
-            item.user_properties.extend(facts(record))
-        return report
+        kept = [pair for pair in item.user_properties if not str(pair[0]).startswith("cni")]
+        item.user_properties[:] = [*kept, *junit_facts(record, run.cni)]
 
     def _show(
-        self, report: pytest.TestReport, judged: Judged, requirement: Requirement, item: pytest.Item
+        self,
+        report: pytest.TestReport,
+        judged: Judged,
+        requirement: Requirement,
+        message: str,
+        item: pytest.Item,
     ) -> None:
         """Make pytest's own view of the report agree with the outcome."""
+        if judged.outcome in (Outcome.PASSED, Outcome.SKIPPED):
+            return
         if fails(judged, requirement, self._settings.require):
             report.outcome = "failed"
-            if judged.evidence is not None or judged.outcome is not Outcome.ERROR:
-                required = (
-                    " (required by --cni-require)"
-                    if judged.outcome not in (Outcome.FAILED, Outcome.ERROR)
-                    else ""
-                )
-                if judged.evidence is not None or required:
-                    report.longrepr = f"{requirement.id}{required}: {judged.message}"
-            elif isinstance(report.longrepr, object) and judged.message and not _surprise(judged):
-                report.longrepr = f"{requirement.id}: ERROR: {judged.message}"
-        elif judged.outcome is not Outcome.SKIPPED:
-            report.outcome = "skipped"
+            if judged.foreseen:
+                required = "" if judged.outcome in (Outcome.FAILED, Outcome.ERROR) else " (--cni-require)"
+                report.longrepr = f"{requirement.id} {judged.outcome}{required}: {message}"
+        else:
             path, line, _ = item.location
-            report.longrepr = (path, line or 0, f"{judged.outcome}: {judged.message}")
+            report.outcome = "skipped"
+            report.longrepr = (path, line or 0, f"{judged.outcome}: {message}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show each outcome under its own name in pytest's progress and summary line."""
-        text = next(
-            (value for name, value in getattr(report, "user_properties", ()) if name == PROPERTY), None
-        )
-        if text is None or (report.when != "call" and report.passed):
-            return None
-        return status(Outcome(json.loads(text)["outcome"]), report.failed)
-
-
-def _surprise(judged: Judged) -> bool:
-    """Whether the error is no :class:`ClusterError` but a fault of the check itself: keep its traceback."""
-    return judged.message.partition(":")[0].isidentifier() and judged.message.partition(":")[0].endswith(
-        "Error"
-    )
+        properties = getattr(report, "user_properties", ())
+        text = next((value for name, value in properties if name == PROPERTY), None)
+        return status(Outcome(json.loads(text)["outcome"]), report.failed) if text else None

@@ -59,16 +59,16 @@ class ClusterSession:
         cluster = self._provider.acquire()
         self.run = run = Run(self.settings, new_run_id(), self.directory, cluster, self.settings.cni)
         try:
-            from pytest_cniconformance.kube.facts import cluster_facts
-            from pytest_cniconformance.kube.preflight import preflight
+            from pytest_cniconformance.kube import preflight, read_facts
+            from pytest_cniconformance.kube.preflight import blocking
 
-            self.facts = facts = cluster_facts(run.kube)
-            self.findings = preflight(run.kube, facts)
-            errors = [finding for finding in self.findings if finding.level == "error"]
+            self.facts = facts = read_facts(run.kube)
+            self.findings = preflight(run.kube, facts=facts)
+            errors = blocking(self.findings)
             if errors:
                 lines = [f"{finding.message} — {finding.remedy}" for finding in errors]
                 raise UsageError("the cluster is not ready for a run:\n  " + "\n  ".join(lines))
-            found = detect(facts.hints)
+            found = detect(facts.cni)
         except ClusterError as error:
             raise UsageError(str(error)) from None
         self.version = found.version if found else ""
@@ -91,12 +91,12 @@ class ClusterSession:
         run, self.run = self.run, None
         try:
             if run is not None and not keep:
-                from pytest_cniconformance.kube.ownership import delete_run
+                from pytest_cniconformance.kube import sweep
 
                 try:
                     # A cluster that this run made itself vanishes whole: no need to empty it first.
                     if run.cluster.provider == "current":
-                        delete_run(run.kube, run.id)
+                        sweep(run.kube, run_id=run.id)
                 except ClusterError as error:
                     troubles.append(
                         f"objects of run {run.id} may be left: {error}; `cniconformance cleanup --run {run.id}` removes them"

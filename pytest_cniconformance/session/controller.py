@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +20,6 @@ from pytest_cniconformance.session.run import RUN
 from pytest_cniconformance.session.settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_cniconformance.report.record import RunRecord
 
 
@@ -35,7 +35,7 @@ class ControllerHooks:
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
         self._record: RunRecord | None = None
-        self._paths: list[Path] = []
+        self._paths: dict[str, Path] = {}
         self._failed = False
         self._troubles: list[str] = []
 
@@ -64,7 +64,9 @@ class ControllerHooks:
         ]
         if self._settings.lab_faults:
             lines.append(f"cni: injected faults: {', '.join(self._settings.lab_faults)}")
-        lines += [f"cni: {f.message} — {f.remedy}" for f in cluster.findings if f.level == "warn"]
+        lines += [
+            f"cni: {f.message} — {f.remedy}" for f in cluster.findings if not f.ok and f.level == "warn"
+        ]
         return lines
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -105,23 +107,34 @@ class ControllerHooks:
                 duration=time.monotonic() - self._clock,
                 exit_status=int(session.exitstatus),
             )
-            from pytest_cniconformance.report import write_reports
-
-            try:
-                self._paths = write_reports(self._record, self._settings.report)
-            except OSError as error:
-                self._troubles.append(f"the report could not be written to {self._settings.report}: {error}")
+            self._write(self._record, cluster)
         return result
+
+    def _write(self, record: RunRecord, cluster: ClusterSession) -> None:
+        from pytest_cniconformance.report.files import write_reports
+        from pytest_cniconformance.report.redact import Redactor
+
+        known = cluster.run.cluster.kubeconfig if cluster.run else None
+        redactor = Redactor.for_process(os.environ, [Path(known)] if known else [])
+        self._record = redactor.record(record)
+        try:
+            self._paths = write_reports(self._record, self._settings.report, redactor=redactor)
+            if allure_directory := getattr(self._config.option, "allure_report_dir", None):
+                from pytest_cniconformance.report.allure import write_run_files
+
+                write_run_files(Path(allure_directory), self._record, os.environ)
+        except UsageError as error:
+            self._troubles.append(str(error))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the capability table, the failures with their deciding rule, and where the reports are."""
         if self._record is None:
             return
-        from pytest_cniconformance.report.terminal import summary_lines
+        from pytest_cniconformance.report.terminal import lines
 
         terminalreporter.section(f"CNI conformance: {self._record.cni.name}")
-        for line in summary_lines(self._record, self._paths):
-            terminalreporter.write_line(line)
+        for line in lines(self._record, self._paths):
+            terminalreporter.write_line(line.text, **line.markup)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

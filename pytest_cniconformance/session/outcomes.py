@@ -32,12 +32,16 @@ _LETTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The outcome of a check, why, and the deviation that excuses it, if any."""
+    """The outcome of a check, why, and the deviation that excuses it, if any.
+
+    ``foreseen`` is False for what only a traceback explains: a plain assertion, a fault of the check itself.
+    """
 
     outcome: Outcome
     message: str = ""
     deviation: Deviation | None = None
     evidence: dict[str, Any] | None = None
+    foreseen: bool = True
 
 
 def judge(error: BaseException, requirement: Requirement, profile: CniProfile) -> Judged:
@@ -62,8 +66,8 @@ def judge(error: BaseException, requirement: Requirement, profile: CniProfile) -
     if isinstance(error, pytest.skip.Exception):
         return Judged(Outcome.SKIPPED, message)
     if isinstance(error, AssertionError | pytest.fail.Exception):
-        return Judged(Outcome.FAILED, message)
-    return Judged(Outcome.ERROR, f"{type(error).__name__}: {message}")
+        return Judged(Outcome.FAILED, message, foreseen=False)
+    return Judged(Outcome.ERROR, f"{type(error).__name__}: {message}", foreseen=False)
 
 
 def fails(judged: Judged, requirement: Requirement, required: frozenset[str]) -> bool:

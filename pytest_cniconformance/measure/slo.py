@@ -125,11 +125,12 @@ def judge(slo: Slo, interval_us: Interval, count: int, confidence: float = 0.95)
     note = ""
     if found is SloVerdict.INCONCLUSIVE:
         needed = samples_needed(slo.percentile, confidence)
-        note = (
-            f"p{slo.percentile:g} needs at least {needed} samples to be bounded, {count} were taken"
-            if count < needed
-            else "the confidence interval crosses the limit: more or calmer samples are needed"
-        )
+        if count < needed:
+            note = f"p{slo.percentile:g} needs at least {needed} samples to be bounded, {count} were taken"
+        elif not interval_us.bounded:
+            note = "too few interleaved blocks to bound the difference to the baseline"
+        else:
+            note = "the confidence interval crosses the limit: more or calmer samples are needed"
     return SloResult(
         objective=str(slo),
         percentile=slo.percentile,

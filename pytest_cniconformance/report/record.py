@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.model.requirement import Outcome
@@ -149,25 +148,3 @@ class RunRecord:
                 f"this is no cniconformance report that {SCHEMA_VERSION} can read (schema: {version!r})"
             )
         return codec.load(cls, data)
-
-
-class Attention(StrEnum):
-    """How the reader should see an outcome."""
-
-    GOOD = "good"
-    BAD = "bad"
-    UNSURE = "unsure"
-    NEUTRAL = "neutral"
-
-
-ATTENTION = {
-    Outcome.PASSED: Attention.GOOD,
-    Outcome.FAILED: Attention.BAD,
-    Outcome.NOT_ENFORCED: Attention.BAD,
-    Outcome.ERROR: Attention.UNSURE,
-    Outcome.INCONCLUSIVE: Attention.UNSURE,
-    Outcome.FLAKY: Attention.UNSURE,
-    Outcome.KNOWN_DEVIATION: Attention.NEUTRAL,
-    Outcome.NOT_SUPPORTED: Attention.NEUTRAL,
-    Outcome.SKIPPED: Attention.NEUTRAL,
-}

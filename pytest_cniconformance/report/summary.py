@@ -190,7 +190,10 @@ def headline(
         parts.append("INCOMPLETE: no check gave a result")
     elif not parts:
         parts.append("INCOMPLETE: nothing passed")
-    text = f"{cni}: {'; '.join(parts)}{f': {tally}' if tally else ''}"
+    conformant = verdict in (HeadlineVerdict.CONFORMANT, HeadlineVerdict.CONFORMANT_IN_PART)
+    text = f"{cni}: {'; '.join(parts)}"
+    if tally:
+        text += f"{':' if conformant else '.'} {tally}"
     if untested:
         text += f" (not tested: {', '.join(untested)})"
     return Headline(verdict=verdict, text=text)

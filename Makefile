@@ -13,11 +13,15 @@ conformance: $(VENV)/.ready ## run the suites against the lab: make conformance 
 
 test: lint unit ## what CI runs
 
+# mypy and import-linter read folders, not the mapping of pyproject.toml: show them the package as the wheel lays it out.
+LAYOUT = build/layout
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT) && cp -rp pytest_cniconformance $(LAYOUT)/ \
+	&& cp -rp suites fixtures $(LAYOUT)/pytest_cniconformance/ && cp -rp kind-configs $(LAYOUT)/pytest_cniconformance/kind_configs
+	cd $(LAYOUT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
+	PYTHONPATH=$(LAYOUT) $(BIN)/lint-imports
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest $(ARGS)

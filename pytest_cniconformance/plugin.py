@@ -7,6 +7,7 @@ Everything that runs lives in :mod:`pytest_cniconformance.session`, loaded when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -142,7 +143,7 @@ class _Inactive:
     """Without ``--cni``, checks that ask for the plugin's fixtures skip instead of failing at set-up."""
 
 
-def _skipping(name: str) -> object:
+def _skipping(name: str) -> Callable[[], None]:
     def skip() -> None:
         pytest.skip("needs a cluster: run with --cni=NAME (see --cni-cluster)")
 

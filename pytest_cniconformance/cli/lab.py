@@ -57,7 +57,8 @@ def list_faults(arguments: argparse.Namespace) -> int:
 def run_up(arguments: argparse.Namespace) -> int:
     """Run a lab in the foreground."""
     try:
-        from pytest_cniconformance.lab.cluster import LabCluster, LabError
+        from pytest_cniconformance.lab.cluster import LabCluster
+        from pytest_cniconformance.lab.errors import LabError
     except ImportError as error:
         raise UsageError(f"{error.name} is missing: pip install 'pytest-cniconformance[lab]'") from None
     stop = threading.Event()

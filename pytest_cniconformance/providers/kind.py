@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import uuid
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -75,7 +76,7 @@ class KindProvider:
         wheel = package / "kind_configs"
         return wheel if wheel.is_dir() else package.parent / "kind-configs"
 
-    def _recipe(self) -> dict[str, object] | dict:  # type: ignore[type-arg]
+    def _recipe(self) -> dict[str, Any]:
         path = self._configs() / f"{self._request.cni}.install.yaml"
         if not path.is_file():
             known = sorted(

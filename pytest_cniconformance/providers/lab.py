@@ -22,7 +22,8 @@ class LabProvider:
     def acquire(self) -> Cluster:
         """Start the lab."""
         try:
-            from pytest_cniconformance.lab.cluster import LabCluster, LabError
+            from pytest_cniconformance.lab.cluster import LabCluster
+            from pytest_cniconformance.lab.errors import LabError
         except ImportError as error:
             raise UsageError(
                 f"--cni-cluster=lab needs the lab's own packages ({error.name} is missing): "

@@ -58,10 +58,8 @@ class ControllerHooks:
         run, facts = cluster.run, cluster.facts
         emulated = ", emulated dataplane" if run.cluster.emulated else ""
         version = f" {cluster.version}" if cluster.version else ""
-        lines = [
-            f"cni: {run.cni}{version} · cluster: {run.cluster.provider}{emulated} · "
-            f"Kubernetes {facts.version} · {len(facts.nodes)} nodes · run {run.id}"
-        ]
+        where = f"cluster: {run.cluster.provider}{emulated} · Kubernetes {facts.version}"
+        lines = [f"cni: {run.cni}{version} · {where} · {len(facts.nodes)} nodes · run {run.id}"]
         if self._settings.lab_faults:
             lines.append(f"cni: injected faults: {', '.join(self._settings.lab_faults)}")
         lines += [

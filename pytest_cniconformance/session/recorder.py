@@ -68,7 +68,7 @@ class Gatherer:
         if not isinstance(text, str):
             return None
         data: dict[str, Any] = json.loads(text)
-        if report.outcome == "rerun":  # type: ignore[comparison-overlap]
+        if str(report.outcome) == "rerun":
             # pytest-rerunfailures: this attempt failed and another one follows
             self._failed_attempts[report.nodeid] = self._failed_attempts.get(report.nodeid, 0) + 1
             return None

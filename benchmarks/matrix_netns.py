@@ -15,7 +15,7 @@ import time
 
 from pytest_cniconformance.model.matrix import Cell
 from pytest_cniconformance.model.verdict import Protocol, Verdict
-from pytest_cniconformance.probe import Fleet, PodMatrix, ProcessTransport, Target, Window, calibrate
+from pytest_cniconformance.probe import Fleet, PodMatrix, ProcessTransport, Target, calibrate
 from pytest_cniconformance.probe.transport import AGENT_FILE
 
 PODS = [f"{namespace}/{name}" for namespace in "xyz" for name in "abc"]
@@ -56,7 +56,11 @@ def build() -> None:
 def deny_a_third() -> None:
     """Drop what goes to the pods of namespace y, from other pods."""
     victims = ", ".join(address(pod) for pod in PODS if pod.startswith("y/"))
-    rules = f"table bridge t {{ chain f {{ type filter hook forward priority 0; ip daddr {{ {victims} }} drop\n}}\n}}\n"
+    rules = (
+        "table bridge t {\nchain f {\ntype filter hook forward priority 0;\n"
+        f"ip daddr {{ {victims} }} tcp flags & (syn | ack) == syn drop\n"
+        f"ip daddr {{ {victims} }} udp dport 80-82 drop\n}}\n}}\n"
+    )
     subprocess.run(
         ["ip", "netns", "exec", f"{PREFIX}-sw", "nft", "-f", "-"], input=rules, text=True, check=True
     )

@@ -2,11 +2,11 @@
 """Probing: the agent that runs in pods, its sessions, verdicts with evidence, the observed matrix.
 
 ``Fleet`` holds the agents; ``Fleet.probe`` asks them; ``PodMatrix`` observes and settles a truth table;
-``calibrate`` finds the window in which silence may read as a drop.
+``calibrate`` finds the window in which silence may read as a drop. ``probe.external`` asks by HTTP from where pytest
+runs; it is not imported here, for ``requests`` takes longer to import than all the rest.
 """
 
 from pytest_cniconformance.probe.calibrate import Window, calibrate
-from pytest_cniconformance.probe.external import http_probe
 from pytest_cniconformance.probe.fleet import Fleet
 from pytest_cniconformance.probe.matrix import PodMatrix, Settled, Target
 from pytest_cniconformance.probe.session import AgentError, AgentSession, Greeting, SessionLost
@@ -38,6 +38,5 @@ __all__ = [
     "Window",
     "agent_config_map",
     "calibrate",
-    "http_probe",
     "probe_pod",
 ]

@@ -10,7 +10,8 @@ ConfigMap carries it. It starts in milliseconds, so: neither asyncio nor argpars
 hashlib only where asked for. All sockets of a process hang on one ``selectors`` loop whose own lag is measured:
 a prober that did not get the processor must never report silence as a drop.
 """
-# ruff: noqa: PTH123 - pathlib costs more than the rest of the start-up
+# pathlib would cost more than the rest of the start-up:
+# ruff: noqa: PTH123
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import _thread
 import collections
 import errno
 import heapq
+import itertools
 import json
 import os
 import resource
@@ -50,7 +52,7 @@ IP_RECVERR, IPV6_RECVERR, MSG_ERRQUEUE, IP_PKTINFO = 11, 25, 0x2000, 8
 now = time.monotonic
 
 
-# --- The loop ---------------------------------------------------------------------------------------------------
+# --- The loop -------------------------------------------------------------------------------------
 
 
 class Task:
@@ -82,6 +84,7 @@ class Loop:
         self.selector.register(self._woken, READ, None)
 
     def spawn(self, coro: Coroutine[Any, Any, Any]) -> Task:
+        """Start the coroutine with the next turn of the loop."""
         task = Task(coro)
         self.ready.append((task, None))
         return task
@@ -94,6 +97,7 @@ class Loop:
             task.coro.close()
 
     def wake(self, task: Task, token: int, value: Any) -> None:
+        """Let the task go on with this value, unless it has gone on since the token was taken."""
         if task.token == token and not task.done:
             task.token += 1
             self.ready.append((task, value))
@@ -123,6 +127,7 @@ class Loop:
         await self.suspend(deadline)
 
     async def join(self, task: Task) -> Any:
+        """Wait for the task and return its result, or raise its error."""
         while not task.done:
             await self.wait_any([task], None)
         if task.error is not None:
@@ -150,6 +155,7 @@ class Loop:
         return value[1]
 
     def run(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Turn the loop until the coroutine has ended; return its result."""
         main = self.spawn(coro)
         ready, timers = self.ready, self.timers
         while not main.done:
@@ -239,6 +245,7 @@ class Channel:
         return data
 
     async def send(self, data: bytes, deadline: float | None) -> None:
+        """Send all of the data."""
         view = memoryview(data)
         while view:
             try:
@@ -248,7 +255,7 @@ class Channel:
                     raise Silence from None
 
 
-# --- Addresses --------------------------------------------------------------------------------------------------
+# --- Addresses ------------------------------------------------------------------------------------
 
 
 def family_of(host: str) -> int:
@@ -292,10 +299,12 @@ def own_addresses() -> dict[int, list[str]]:
 
 
 def endpoint(address: tuple[Any, ...]) -> str:
-    return "[%s]:%d" % address[:2] if ":" in address[0] else "%s:%d" % address[:2]
+    """Return ``address:port`` of a socket address."""
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 def available_protocols() -> list[str]:
+    """Return the transport protocols that the kernel has."""
     found = []
     for name, (kind, number) in PROTOCOLS.items():
         try:
@@ -307,6 +316,7 @@ def available_protocols() -> list[str]:
 
 
 def answer(nonce: Any, identity: str, peer: str, size: int = 0, digest: str = "") -> bytes:
+    """Return the line by which a server names itself."""
     reply = {"n": nonce, "i": identity, "p": peer, "b": size}
     if digest:
         reply["h"] = digest
@@ -314,12 +324,13 @@ def answer(nonce: Any, identity: str, peer: str, size: int = 0, digest: str = ""
 
 
 def sha256(data: bytes) -> str:
+    """Return the hash in hex."""
     import hashlib  # pulls in OpenSSL: not at start-up
 
     return hashlib.sha256(data).hexdigest()
 
 
-# --- Serving ----------------------------------------------------------------------------------------------------
+# --- Serving --------------------------------------------------------------------------------------
 
 
 class Server:
@@ -376,12 +387,12 @@ class Server:
                 if port == 0 and error.errno == errno.EADDRINUSE:
                     continue  # the port that IPv4 was given is taken on IPv6
                 raise OSError(
-                    error.errno, "cannot listen on %s port %d: %s" % (protocol, port, error.strerror)
+                    error.errno, f"cannot listen on {protocol} port {port}: {error.strerror}"
                 ) from error
             break
         else:
             raise OSError(errno.EADDRINUSE, "no port is free on IPv4 and IPv6 at once")
-        counter = self.counters["%s/%d" % (protocol, bound)] = {"connections": 0, "requests": 0, "bytes": 0}
+        counter = self.counters[f"{protocol}/{bound}"] = {"connections": 0, "requests": 0, "bytes": 0}
         for sock in opened:
             self._sockets.append(sock)
             self.loop.spawn(
@@ -524,17 +535,16 @@ class Server:
             }
         ).encode()
         keep = headers.get("connection", "").lower() != "close" and version != "HTTP/1.0"
-        reply = (
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\ncni-responder: %s\r\n"
-            "cni-nonce: %s\r\ncni-peer: %s\r\nConnection: %s\r\n\r\n"
-            % (
-                len(body),
-                self.identity,
-                headers.get("cni-nonce", ""),
-                peer,
-                "keep-alive" if keep else "close",
-            )
-        ).encode("latin-1", "replace")
+        fields = {
+            "Content-Type": "application/json",
+            "Content-Length": len(body),
+            "cni-responder": self.identity,
+            "cni-nonce": headers.get("cni-nonce", ""),
+            "cni-peer": peer,
+            "Connection": "keep-alive" if keep else "close",
+        }
+        lines = ["HTTP/1.1 200 OK", *(f"{name}: {value}" for name, value in fields.items())]
+        reply = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
         await channel.send(reply if method == "HEAD" else reply + body, idle)
         return keep
 
@@ -588,6 +598,7 @@ def pattern(size: int) -> bytes:
 
 
 def control_name(identity: str) -> str:
+    """Return the address of the control socket of a serving agent."""
     # Abstract: needs no writable file system. Named by identity: pods on the host network share one name space.
     return "\0cniconformance/" + identity
 
@@ -610,7 +621,7 @@ async def serve_control(loop: Loop, server: Server) -> None:
         sock.close()
 
 
-# --- One attempt ------------------------------------------------------------------------------------------------
+# --- One attempt ----------------------------------------------------------------------------------
 
 # (ICMP type, code) of the errors by which a filter says no; every other ICMP error means that there is no way.
 PROHIBITED_4 = {(3, 9), (3, 10), (3, 13)}
@@ -631,6 +642,7 @@ class Try:
         self.firm = True
 
     def say(self, verdict: str, cause: str = "", firm: bool = True) -> None:
+        """Set the verdict; one that is not firm wants a second attempt."""
         self.verdict, self.cause, self.firm = verdict, cause, firm
 
 
@@ -660,14 +672,14 @@ def judge(outcome: Try, number: int, sock: socket.socket, stream: bool) -> None:
     name = errno.errorcode.get(number, str(number))
     six = sock.family == socket.AF_INET6
     icmp = icmp_error(sock) if number in NO_WAY or number in (errno.ECONNREFUSED, errno.EACCES) else None
-    said = "ICMP%s %d/%d from %s" % ("v6" if six else "", icmp[0], icmp[1], icmp[2]) if icmp else ""
+    said = f"ICMP{'v6' if six else ''} {icmp[0]}/{icmp[1]} from {icmp[2]}" if icmp else ""
     if number == errno.ECONNREFUSED:
         if icmp or not stream:
-            outcome.say("refused", "port unreachable (%s)" % (said or name))
+            outcome.say("refused", f"port unreachable ({said or name})")
         else:
             outcome.say("refused", "connection refused (RST)", firm=False)
     elif number == errno.EACCES or (icmp and icmp[:2] in (PROHIBITED_6 if six else PROHIBITED_4)):
-        outcome.say("refused", "administratively prohibited (%s)" % (said or name))
+        outcome.say("refused", f"administratively prohibited ({said or name})")
     elif number in NO_WAY:
         outcome.say("unreachable", f"{os.strerror(number)} ({said or name})")
     elif number == errno.EPERM:
@@ -694,14 +706,13 @@ class Target:
         self.expect: str = options.get("x") or ""
 
 
-_nonces = 0
+_nonces = itertools.count(1)
 _nonce_base = os.urandom(6).hex()
 
 
 def fresh_nonce() -> str:
-    global _nonces
-    _nonces += 1
-    return f"{_nonce_base}{_nonces:x}"
+    """Return a text that no other request carries."""
+    return f"{_nonce_base}{next(_nonces):x}"
 
 
 async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> None:
@@ -751,6 +762,7 @@ async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> 
 
 
 def check_answer(reply: Any, nonce: str, target: Target, outcome: Try, echo: bool) -> None:
+    """Judge an answer by its nonce, its author and its echo."""
     if not isinstance(reply, dict) or reply.get("n") != nonce:
         outcome.say("probe-error", f"the answer is not from an agent: {str(reply)[:60]!r}")
         return
@@ -758,12 +770,13 @@ def check_answer(reply: Any, nonce: str, target: Target, outcome: Try, echo: boo
     if target.expect and outcome.responder != target.expect:
         outcome.say("probe-error", f"answered by {outcome.responder}, not by {target.expect}")
     elif not echo:
-        outcome.say("probe-error", "the payload of %d bytes came back altered" % target.payload)
+        outcome.say("probe-error", f"the payload of {target.payload} bytes came back altered")
     else:
         outcome.say("open")
 
 
 async def ask_line(channel: Channel, target: Target, outcome: Try, deadline: float) -> None:
+    """Exchange one line (and a payload) over a stream."""
     nonce = fresh_nonce()
     payload = pattern(target.payload)
     request: dict[str, Any] = {"n": nonce, "q": 1}
@@ -786,6 +799,7 @@ async def ask_line(channel: Channel, target: Target, outcome: Try, deadline: flo
 async def ask_datagram(
     loop: Loop, sock: socket.socket, target: Target, outcome: Try, deadline: float
 ) -> None:
+    """Exchange one datagram; a stray one is passed over."""
     nonce = fresh_nonce()
     payload = pattern(target.payload)
     request = {"n": nonce, "e": 1} if payload else {"n": nonce}
@@ -811,12 +825,13 @@ async def ask_datagram(
 
 
 async def ask_http(channel: Channel, target: Target, outcome: Try, deadline: float) -> None:
+    """Make one HTTP request and judge the answer by its head."""
     http = target.http or {}
     nonce = fresh_nonce()
     body = str(http.get("body", "")).encode()
     host = f"[{target.host}]" if ":" in target.host else target.host
     headers = {
-        "Host": "%s:%d" % (host, target.port),
+        "Host": f"{host}:{target.port}",
         "User-Agent": "cniconformance",
         "Connection": "close",
         "cni-nonce": nonce,
@@ -825,8 +840,8 @@ async def ask_http(channel: Channel, target: Target, outcome: Try, deadline: flo
     if body or method in ("POST", "PUT", "PATCH"):
         headers["Content-Length"] = str(len(body))
     headers.update(http.get("headers") or {})
-    lines = ["{} {} HTTP/1.1".format(method, http.get("path", "/"))]
-    lines += ["{}: {}".format(*item) for item in headers.items()]
+    lines = [f"{method} {http.get('path', '/')} HTTP/1.1"]
+    lines += [f"{key}: {value}" for key, value in headers.items()]
     await channel.send(("\r\n".join(lines) + "\r\n\r\n").encode() + body, deadline)
     head = await channel.until(b"\r\n\r\n", deadline)
     if head is None:
@@ -844,7 +859,7 @@ async def ask_http(channel: Channel, target: Target, outcome: Try, deadline: flo
         seen.get("cni-peer", ""),
     )
     if outcome.status == 403:
-        outcome.say("http-denied", "answered by %s" % (seen.get("server") or "an intermediary"))
+        outcome.say("http-denied", f"answered by {seen.get('server') or 'an intermediary'}")
     elif outcome.responder and seen.get("cni-nonce") != nonce:
         outcome.say("probe-error", "the answer is to another request")
     elif target.expect and outcome.responder != target.expect:
@@ -852,14 +867,12 @@ async def ask_http(channel: Channel, target: Target, outcome: Try, deadline: flo
         outcome.say("probe-error", f"answered by {who}, not by {target.expect}")
     elif outcome.status >= 500 and not outcome.responder:
         # A proxy that cannot reach the server: neither open nor proof of a deny.
-        outcome.say(
-            "probe-error", "HTTP %d from %s" % (outcome.status, seen.get("server") or "an intermediary")
-        )
+        outcome.say("probe-error", f"HTTP {outcome.status} from {seen.get('server') or 'an intermediary'}")
     else:
         outcome.say("open")
 
 
-# --- A batch of cells -------------------------------------------------------------------------------------------
+# --- A batch of cells -----------------------------------------------------------------------------
 
 
 class Cell:
@@ -882,6 +895,7 @@ class Cell:
         window: float,
         extra: dict[str, Any] | None = None,
     ) -> None:
+        """Set the row that is reported: verdict, cause, microseconds, and so on as the host side names them."""
         row = [
             verdict,
             cause,
@@ -900,6 +914,7 @@ class Cell:
         self.result = row
 
     async def run(self, loop: Loop, window: float) -> None:
+        """Make up to three attempts, a third of the window apart, all left open until its end."""
         began = now()
         self.at = time.time()
         self.silent = False
@@ -950,7 +965,7 @@ class Cell:
         if failed:
             self.settle(
                 failed[0].verdict,
-                "%s, once in %d attempts" % (failed[0].cause, len(self.tries)),
+                f"{failed[0].cause}, once in {len(self.tries)} attempts",
                 failed[0],
                 window,
             )
@@ -997,32 +1012,25 @@ class Prober:
             for protocol, port in (("TCP", self.control_tcp), ("UDP", self.control_udp))[: 2 if udp else 1]:
                 outcome = Try()
                 target = Target(address, port, protocol, {"x": self.server.identity})
-                checks.append(
-                    (
-                        outcome,
-                        protocol,
-                        address,
-                        self.loop.spawn(attempt(self.loop, target, outcome, now() + window)),
-                    )
-                )
-        for outcome, protocol, address, task in checks:
+                task = self.loop.spawn(attempt(self.loop, target, outcome, now() + window))
+                checks.append((outcome, f"{protocol} control probe to the own address {address}", task))
+        for outcome, name, task in checks:
             await self.loop.join(task)
             if outcome.verdict != "open":
                 said = outcome.cause or outcome.verdict or "no answer"
-                return f"the {protocol} control probe to the own address {address} failed at the {when} of the window: {said}"
+                return f"the {name} failed at the {when} of the window: {said}"
         return ""
 
     async def negative(self, families: set[int], window: float) -> str:
-        """A closed port of one's own must be refused, or no refusal means anything."""
+        """Probe a closed port of one's own: it must be refused, or no refusal means anything."""
         for family in families:
             if family in self.closed:
                 outcome = Try()
                 target = Target(self.addresses[family][0], self.closed[family][1], "TCP", {"t": False})
                 await attempt(self.loop, target, outcome, now() + window)
                 if outcome.verdict != "refused":
-                    return "a closed port of the own address was %s, not refused" % (
-                        outcome.verdict or "silent"
-                    )
+                    said = outcome.verdict or "silent"
+                    return f"a closed port of the own address was {said}, not refused"
         return ""
 
     async def resolve_names(self, cells: list[Cell], limit: float) -> None:
@@ -1041,7 +1049,7 @@ class Prober:
         for cell in cells:
             if cell.target.family:
                 continue
-            cause = "the resolver gave no answer in %d ms" % (limit * 1000)
+            cause = f"the resolver gave no answer in {limit * 1000:.0f} ms"
             try:
                 found = await self.loop.join(names[cell.target.host, cell.wanted_family])
                 if found:
@@ -1078,7 +1086,7 @@ class Prober:
 
     @staticmethod
     def doubt(cell: Cell, doubt: str, window: float, number: int) -> None:
-        """What nobody vouches for is probed again; after the last round it is a probe error."""
+        """Mark the cell to be probed again; after the last round the mark stands as a probe error."""
         said = cell.result[0] if cell.result else ""
         if said == "dns-failed" or (said == "probe-error" and not cell.silent):
             return
@@ -1110,10 +1118,8 @@ class Prober:
         loop.cancel(middle)
         loop.cancel(watch)
         if any(cell.silent for cell in cells) and lag[0] >= window / 4:
-            doubts.append(
-                "the prober was starved: its loop lagged %d ms in a window of %d ms"
-                % (lag[0] * 1e3, window * 1e3)
-            )
+            lagged = f"its loop lagged {lag[0] * 1e3:.0f} ms in a window of {window * 1e3:.0f} ms"
+            doubts.append(f"the prober was starved: {lagged}")
         return next((doubt for doubt in doubts if doubt), ""), lag[0]
 
     async def _later(self, moment: float, families: set[int], udp: bool, window: float) -> str:
@@ -1159,7 +1165,7 @@ class Prober:
         }
 
 
-# --- DNS by hand ------------------------------------------------------------------------------------------------
+# --- DNS by hand ----------------------------------------------------------------------------------
 
 TYPES = {
     "A": 1,
@@ -1178,6 +1184,7 @@ RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP",
 
 
 def dns_query(identifier: int, name: str, kind: int) -> bytes:
+    """Return a query message with one question, recursion desired."""
     labels = [
         label.encode("idna" if not label.isascii() else "ascii")
         for label in name.rstrip(".").split(".")
@@ -1188,6 +1195,7 @@ def dns_query(identifier: int, name: str, kind: int) -> bytes:
 
 
 def dns_name(data: bytes, at: int) -> tuple[str, int]:
+    """Return the name at an offset, compression resolved, and the offset after it."""
     labels: list[str] = []
     after = -1
     for _ in range(128):
@@ -1266,7 +1274,7 @@ def candidates(name: str, config: dict[str, Any]) -> list[str]:
     """Return the names that a resolver tries for this one, in its order."""
     if name.endswith("."):
         return [name]
-    tail = ["{}.{}.".format(name, domain.rstrip(".")) for domain in config["search"]]
+    tail = [f"{name}.{domain.rstrip('.')}." for domain in config["search"]]
     return [name + ".", *tail] if name.count(".") >= config["ndots"] else [*tail, name + "."]
 
 
@@ -1317,7 +1325,7 @@ async def dns_ask(
                 raise Silence
         result.update(dns_parse(data))
     except Silence:
-        result["error"] = "no answer in %d ms" % (wait * 1000)
+        result["error"] = f"no answer in {wait * 1000:.0f} ms"
     except (ValueError, IndexError, struct.error) as error:
         result["error"] = f"the answer is malformed: {error}"
     except OSError as error:
@@ -1346,7 +1354,7 @@ async def op_resolve(loop: Loop, request: dict[str, Any]) -> dict[str, Any]:
             }
         us = round((now() - began) * 1e6)
         if found is None:
-            return {"addresses": [], "error": "no answer in %d ms" % (wait * 1000), "us": us}
+            return {"addresses": [], "error": f"no answer in {wait * 1000:.0f} ms", "us": us}
         return {"addresses": list(dict.fromkeys(entry[4][0] for entry in found)), "us": us}
     config = resolv_conf()
     server = request.get("server") or next(iter(config["nameservers"]), "127.0.0.1")
@@ -1371,7 +1379,7 @@ async def op_resolve(loop: Loop, request: dict[str, Any]) -> dict[str, Any]:
     return {"final": final, "steps": steps, "config": config}
 
 
-# --- Measuring: blocking sockets in a thread, which cost the least time between packet and clock ------------------
+# --- Measuring: blocking sockets in a thread, which cost the least time between packet and clock --
 
 
 def dial(host: str, port: int, protocol: str, wait: float) -> socket.socket:
@@ -1394,6 +1402,7 @@ def dial(host: str, port: int, protocol: str, wait: float) -> socket.socket:
 
 
 def read_line(sock: socket.socket) -> bytes:
+    """Return one line, newline included."""
     data = b""
     while not data.endswith(b"\n"):
         more = sock.recv(65535)
@@ -1508,12 +1517,10 @@ def http_session(request: dict[str, Any]) -> dict[str, Any]:
         with sock.makefile("rb") as file:
             for method, path in request["requests"]:
                 length = "Content-Length: 0\r\n" if method in ("POST", "PUT", "PATCH") else ""
-                sock.sendall(
-                    ("%s %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n" % (method, path, name, port, length)).encode()
-                )
+                sock.sendall((f"{method} {path} HTTP/1.1\r\nHost: {name}:{port}\r\n{length}\r\n").encode())
                 words = file.readline().split()
                 if len(words) < 2 or not words[0].startswith(b"HTTP/"):
-                    cause = "the connection ended after %d answers" % len(statuses)
+                    cause = f"the connection ended after {len(statuses)} answers"
                     break
                 statuses.append(int(words[1]))
                 size = 0
@@ -1552,11 +1559,13 @@ class Hold:
         self.task = loop.spawn(self._fresh() if self.fresh else self._kept())
 
     def mark(self, up: bool, cause: str, moment: float) -> None:
+        """Note a change between up and down."""
         if up != self.up and len(self.events) < 10000:
             self.up = up
             self.events.append([round((moment - self.began) * 1000, 3), "up" if up else "down", cause])
 
     def status(self) -> dict[str, Any]:
+        """Return what was seen so far; event times are milliseconds since the start."""
         return {
             "up": bool(self.up),
             "ended": self.ended,
@@ -1621,7 +1630,7 @@ class Hold:
                     if heard == line:
                         break
             except Silence:
-                self.mark(False, "no answer in %d ms" % (self.patience * 1000), start)
+                self.mark(False, f"no answer in {self.patience * 1000:.0f} ms", start)
             except OSError as error:
                 if self.target.protocol != "UDP":
                     raise
@@ -1630,7 +1639,7 @@ class Hold:
                 await self.loop.suspend(start + self.interval)
 
 
-# --- The session on stdin and stdout ----------------------------------------------------------------------------
+# --- The session on stdin and stdout --------------------------------------------------------------
 
 
 class Session:
@@ -1640,13 +1649,13 @@ class Session:
         self.loop, self.identity = loop, identity
         self.prober = Prober(loop, identity)
         self.holds: dict[int, Hold] = {}
-        self.stdin = socket.socket(fileno=0) if False else None
 
     def greeting(self) -> dict[str, Any]:
+        """Return the first line of a session."""
         return {
             "hello": "cniconformance-agent",
             "version": VERSION,
-            "python": "%d.%d.%d" % sys.version_info[:3],
+            "python": ".".join(map(str, sys.version_info[:3])),
             "identity": self.identity,
             "ips": [ip for found in own_addresses().values() for ip in found],
             "protocols": available_protocols(),
@@ -1656,11 +1665,13 @@ class Session:
 
     @staticmethod
     def write(message: dict[str, Any]) -> None:
+        """Write one line to stdout."""
         view = memoryview(json.dumps(message, separators=(",", ":")).encode() + b"\n")
         while view:
             view = view[os.write(1, view) :]
 
     async def handle(self, request: dict[str, Any]) -> None:
+        """Answer one request; an error is an answer too."""
         reply: dict[str, Any] = {"id": request.get("id")}
         try:
             reply.update(await self.dispatch(request.get("op", ""), request))
@@ -1669,6 +1680,7 @@ class Session:
         self.write(reply)
 
     async def dispatch(self, op: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry out one operation."""
         if op == "probe":
             return await self.prober.batch(request)
         if op == "ping":
@@ -1695,6 +1707,7 @@ class Session:
         raise ValueError(f"unknown operation {op!r}")
 
     async def own_server(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Ask the pod's own server for its ports and counters."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(control_name(request.get("identity") or self.identity))
@@ -1710,6 +1723,7 @@ class Session:
         return facts
 
     async def run(self) -> None:
+        """Greet, then read requests until the end of stdin, ``quit``, or a minute of quiet."""
         self.write(self.greeting())
         buffer = b""
         stdin: Any = _Descriptor(0)
@@ -1742,6 +1756,7 @@ class _Descriptor:
 
 
 async def main_serve(loop: Loop, server: Server, wanted: list[tuple[str, int]]) -> None:
+    """Listen, say so on stdout, and answer until killed."""
     for protocol, port in wanted:
         server.listen(protocol, port)
     control = loop.spawn(serve_control(loop, server))
@@ -1755,6 +1770,7 @@ async def main_serve(loop: Loop, server: Server, wanted: list[tuple[str, int]]) 
 
 
 def leave(*_: Any) -> None:
+    """End at once: there is nothing to save."""
     os._exit(0)
 
 
@@ -1801,7 +1817,7 @@ def main(argv: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
-        print("agent: %s" % (error.strerror or error), file=sys.stderr)
+        print(f"agent: {error.strerror or error}", file=sys.stderr)
         return 1
     sys.stdout.flush()
     os._exit(0)  # threads may still wait for a resolver

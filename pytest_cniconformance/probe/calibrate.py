@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.model.timeouts import Timeouts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_cniconformance.probe.fleet import Fleet
 
 ROUND_TRIPS = 12

@@ -6,11 +6,14 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import requests
 
 from pytest_cniconformance.model.verdict import Observation, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def http_probe(

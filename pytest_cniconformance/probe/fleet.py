@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pytest_cniconformance.model.failure import ClusterError
 from pytest_cniconformance.model.timeouts import Timeouts
 from pytest_cniconformance.model.verdict import Observation, Probe, Verdict
-from pytest_cniconformance.probe.calibrate import Window
 from pytest_cniconformance.probe.session import AgentSession, Greeting, SessionLost
 from pytest_cniconformance.probe.transport import ExecOpener, ExecTransport, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from pytest_cniconformance.probe.calibrate import Window
 
 _FIELDS = (
     "verdict",
@@ -64,7 +67,7 @@ class Fleet:
         """End all agents."""
         self.remove(*self._sessions)
 
-    def __enter__(self) -> Fleet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -7,11 +7,14 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, Mismatch, compare
 from pytest_cniconformance.model.verdict import Observation, Probe, Protocol, Verdict
-from pytest_cniconformance.probe.calibrate import Window
-from pytest_cniconformance.probe.fleet import Fleet
+
+if TYPE_CHECKING:
+    from pytest_cniconformance.probe.calibrate import Window
+    from pytest_cniconformance.probe.fleet import Fleet
 
 PACE = 0.02
 """Seconds from the start of one round to the next, at least: the resolution of convergence times.

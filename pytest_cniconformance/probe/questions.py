@@ -7,10 +7,13 @@ nothing is known; what the network did is always a value.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_cniconformance.probe.session import AgentError, AgentSession
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,17 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.model.failure import ClusterError
 from pytest_cniconformance.probe.transport import Transport, TransportClosed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HEARTBEAT = 10.0
 """Seconds of quiet after which a heartbeat is sent: proxies before an API server cut idle streams."""
@@ -23,6 +25,10 @@ HEARTBEAT = 10.0
 
 class SessionLost(ClusterError):
     """The stream to an agent broke, or the agent fell silent. Nothing is known of what it was asked."""
+
+
+class StreamBroken(SessionLost):
+    """The stream broke under a request: a new stream may answer it."""
 
 
 class AgentError(ClusterError):
@@ -58,7 +64,7 @@ class Greeting:
 class AgentSession:
     """Requests to one agent, from any number of threads.
 
-    ``factory`` opens a new stream; it may raise. Reading is one thread per session, which also sends heartbeats.
+    ``factory`` opens a new stream; it may raise. One thread per session reads, and sends the heartbeats.
     """
 
     def __init__(
@@ -126,7 +132,7 @@ class AgentSession:
         raise SessionLost(f"{self.name}: the agent did not greet within {self._open_timeout:g} s")
 
     def submit(self, op: str, **arguments: Any) -> Future[dict[str, Any]]:
-        """Send a request and return at once; the future fails with :class:`SessionLost` or :class:`AgentError`."""
+        """Send a request and return its future, which may fail with :class:`SessionLost` or :class:`AgentError`."""
         future: Future[dict[str, Any]] = Future()
         try:
             self.open()
@@ -148,7 +154,7 @@ class AgentSession:
             with self._lock:
                 self._pending.pop(number, None)
             if not future.done():
-                future.set_exception(SessionLost(f"{self.name}: {error}"))
+                future.set_exception(StreamBroken(f"{self.name}: {error}"))
         return future
 
     def request(self, op: str, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
@@ -163,12 +169,10 @@ class AgentSession:
         self, future: Future[dict[str, Any]], op: str, *, timeout: float, **arguments: Any
     ) -> dict[str, Any]:
         """Wait for a submitted request, repeating it once if its stream was lost. See :meth:`request`."""
-        started = self.starts
         try:
             return self._wait(future, op, timeout)
-        except SessionLost:
-            # A stream that could not be opened at all, or an agent that hangs, is not asked again.
-            if self._closed or started == 0 or self._transport is not None:
+        except StreamBroken:
+            if self._closed:
                 raise
         return self._wait(self.submit(op, **arguments), op, timeout)
 
@@ -230,4 +234,4 @@ class AgentSession:
             lost, self._pending = list(self._pending.values()), {}
         transport.close()
         for future in lost:
-            future.set_exception(SessionLost(f"{self.name}: {why}"))
+            future.set_exception(StreamBroken(f"{self.name}: {why}"))

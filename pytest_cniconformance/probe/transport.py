@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 AGENT_FILE = Path(__file__).with_name("agent.py")
 """The agent as it lies in this package; pods get the same bytes through a ConfigMap."""
@@ -32,7 +34,7 @@ class Transport(Protocol):
         """Send one line (newline included). Raises :class:`TransportClosed`."""
 
     def recv(self, timeout: float) -> bytes | None:
-        """Return the next line, None after ``timeout`` seconds. Raises :class:`TransportClosed` at the end."""
+        """Return the next line; None after ``timeout`` seconds. Raises :class:`TransportClosed` at the end."""
 
     def close(self) -> None:
         """End the stream and the agent. Never raises; may be called twice and from any thread."""
@@ -45,7 +47,7 @@ class ExecStream(Protocol):
         """Write to the command's stdin."""
 
     def recv(self, timeout: float, /) -> bytes | None:
-        """Return bytes of stdout; None after the timeout or, with ``exit_code`` set, at the end."""
+        """Return bytes of stdout, None after the timeout, ``b""`` at the end."""
 
     @property
     def stderr(self) -> bytes | str:
@@ -120,13 +122,11 @@ class ExecTransport:
                 return None
             try:
                 data = self._stream.recv(remaining)
-            except TimeoutError:
-                return None
             except Exception as error:  # see send
                 raise self._closed(error) from error
             if data:
                 self._lines.feed(data)
-            elif data is not None or self._stream.exit_code is not None:
+            elif data is not None:
                 raise self._closed(None)
         return line
 

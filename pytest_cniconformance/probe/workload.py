@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.probe.transport import AGENT_FILE, AGENT_IN_POD
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 CONFIG_MAP = "cniconformance-agent"
 CONTAINER = "agent"

@@ -197,7 +197,7 @@ class Transport:
         429, 500, 502, 503, 504 and dropped connections are retried with backoff for ``retry_for`` seconds.
         ``idempotent=False`` retries only what cannot have taken effect. ``timeout`` is per attempt.
         """
-        backoff = self.backoff(retry_for)
+        backoff: Backoff | None = None  # its time starts with the first failure, however long that took
         payload = None if body is None else json.dumps(body).encode()
         ambiguous = relogged = False
         while True:
@@ -222,6 +222,7 @@ class Transport:
                 again = status in RETRYABLE and (idempotent or status == 429) and failure.__class__.retryable
                 again = again or _transient_refusal(failure)
                 ambiguous = ambiguous or status in (500, 502, 503, 504)
+            backoff = backoff or self.backoff(retry_for)
             if not again or not backoff.pause(failure.retry_after):
                 failure.attempts = backoff.attempts + 1
                 raise failure

@@ -7,7 +7,7 @@ Everything that runs lives in :mod:`pytest_cniconformance.session`, loaded when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import pytest
@@ -136,19 +136,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
         activate(config)
     else:
-        config.pluginmanager.register(_Inactive(), "cniconformance-inactive")
+        config.pluginmanager.register(_stand_ins(), "cniconformance-stand-ins")
 
 
-class _Inactive:
-    """Without ``--cni``, checks that ask for the plugin's fixtures skip instead of failing at set-up."""
+def _skip_without_cluster() -> None:
+    pytest.skip("needs a cluster: run with --cni=NAME (see --cni-cluster)")
 
 
-def _skipping(name: str) -> Callable[[], None]:
-    def skip() -> None:
-        pytest.skip("needs a cluster: run with --cni=NAME (see --cni-cluster)")
-
-    return pytest.fixture(name=name)(skip)
-
-
-for _name in AUTHOR_FIXTURES:
-    setattr(_Inactive, f"_fixture_{_name}", staticmethod(_skipping(_name)))
+def _stand_ins() -> ModuleType:
+    """Return a plugin whose fixtures make the checks that ask for them skip instead of fail at set-up."""
+    module = ModuleType("cniconformance_stand_ins")
+    for name in AUTHOR_FIXTURES:
+        setattr(module, name, pytest.fixture(name=name)(_skip_without_cluster))
+    return module

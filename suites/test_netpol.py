@@ -82,7 +82,7 @@ def test_a_pod_selector_peer_stays_in_its_namespace(cni_grid: Grid) -> None:
 
 @requirement("NP-AND-1", feature="networkpolicy/peers", source=DOCS + "#behavior-of-to-and-from-selectors")
 def test_selectors_in_one_peer_are_anded(cni_grid: Grid) -> None:
-    """NamespaceSelector and podSelector are ANDed in one peer, and ORed as two peers."""
+    """The selectors for namespaces and pods are ANDed in one peer, and ORed as two peers."""
     both = [rule([peer(pods={"pod": "b"}, namespaces={"ns": "y"})])]
     cni_grid.apply(network_policy("peers", "x", {"pod": "a"}, ingress=both))
     cni_grid.check("one peer: y and b", destinations=["x/a"])
@@ -119,7 +119,7 @@ def test_a_port_means_tcp_unless_it_says_so(cni_grid: Grid) -> None:
     source="https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/2079-network-policy-port-range",
 )
 def test_end_port_covers_the_range(cni_grid: Grid) -> None:
-    """EndPort allows every port of the range, both ends included, and no other."""
+    """A range up to endPort allows every port of the range, both ends included, and no other."""
     policy = network_policy("range", "x", {"pod": "a"}, ingress=[rule(ports=[port(80, "TCP", end=81)])])
     _with_port_82(cni_grid)
     cni_grid.apply(policy)
@@ -134,7 +134,7 @@ def _with_port_82(grid: Grid) -> None:
 
 @requirement("NP-IPB-1", feature="networkpolicy/ipblock", source=API)
 def test_except_is_cut_out_of_its_block_only(cni_grid: Grid, cni_kube: KubeClient) -> None:
-    """IpBlock allows its range without `except`; another rule may still allow what `except` cut out."""
+    """An ipBlock allows its range without `except`; another rule may still allow what `except` cut out."""
     address, number = _external_endpoint(cni_grid, cni_kube)
     host = ipaddress.ip_network(address)
     block = str(host.supernet(prefixlen_diff=16))

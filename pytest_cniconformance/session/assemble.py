@@ -55,7 +55,7 @@ def assemble(
         cni=CniInfo(
             requested=cluster.settings.cni,
             detected=run.cni,
-            version=cluster.version,
+            version=run.version,
             claims={name: Claim(claim) for name, claim in profile.claim_table().items()},
             notes=tuple(profile.notes),
         ),

@@ -127,7 +127,7 @@ class CheckHooks:
         requirement, run = requirement_of(item), self._config.stash[RUN]
         judged = Judged(Outcome.PASSED)
         if call.excinfo is not None:
-            judged = judge(call.excinfo.value, requirement, run.profile)
+            judged = judge(call.excinfo.value, requirement, run.profile, run.version)
         unforeseen = judged.outcome is Outcome.ERROR and not judged.foreseen
         record = check_record(
             requirement,

@@ -42,7 +42,6 @@ class ClusterSession:
         self.run: Run | None = None
         self.facts: ClusterFacts | None = None
         self.findings: Sequence[Finding] = ()
-        self.version = ""
 
     def start(self) -> Run:
         """Acquire the cluster, detect its CNI, run the preflight checks.
@@ -71,7 +70,7 @@ class ClusterSession:
             found = detect(facts.cni)
         except ClusterError as error:
             raise UsageError(str(error)) from None
-        self.version = found.version if found else ""
+        run.version = found.version if found else ""
         if self.settings.cni == "auto":
             if found is None:
                 raise UsageError(

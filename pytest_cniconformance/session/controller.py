@@ -57,7 +57,7 @@ class ControllerHooks:
             return [f"cni: {self._settings.cni} (collecting only: no cluster is used)"]
         run, facts = cluster.run, cluster.facts
         emulated = ", emulated dataplane" if run.cluster.emulated else ""
-        version = f" {cluster.version}" if cluster.version else ""
+        version = f" {run.version}" if run.version else ""
         where = f"cluster: {run.cluster.provider}{emulated} · Kubernetes {facts.version}"
         lines = [f"cni: {run.cni}{version} · {where} · {len(facts.nodes)} nodes · run {run.id}"]
         if self._settings.lab_faults:

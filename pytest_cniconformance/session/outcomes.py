@@ -44,11 +44,11 @@ class Judged:
     foreseen: bool = True
 
 
-def judge(error: BaseException, requirement: Requirement, profile: CniProfile) -> Judged:
+def judge(error: BaseException, requirement: Requirement, profile: CniProfile, version: str = "") -> Judged:
     """Return the outcome that ``error`` means for ``requirement`` under the CNI's profile."""
     message = str(error) or type(error).__name__
     if isinstance(error, ConformanceFailure):
-        deviation = profile.deviation(requirement.id, datetime.date.today())
+        deviation = profile.deviation(requirement.id, datetime.date.today(), version)
         if deviation is not None:
             known = Deviation(
                 reference=deviation.reference, expires=str(deviation.expires or ""), reason=deviation.reason

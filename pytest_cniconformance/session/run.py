@@ -30,6 +30,7 @@ class Run:
     directory: Path
     cluster: Cluster
     cni: str
+    version: str = ""
     worker: str = "main"
     settled: dict[str, bool] = field(default_factory=dict)
     """Facts that later checks of this process may build on, such as "no policy was ever enforced"."""
@@ -60,6 +61,7 @@ class Run:
                 "id": self.id,
                 "directory": str(self.directory),
                 "cni": self.cni,
+                "version": self.version,
                 "cluster": {
                     name: getattr(self.cluster, name)
                     for name in ("provider", "kubeconfig", "context", "emulated", "notes", "external")
@@ -74,7 +76,15 @@ class Run:
         cluster: dict[str, Any] = data["cluster"]
         cluster["notes"] = tuple(cluster["notes"])
         cluster["external"] = tuple(cluster["external"])
-        return cls(settings, data["id"], Path(data["directory"]), Cluster(**cluster), data["cni"], worker)
+        return cls(
+            settings,
+            data["id"],
+            Path(data["directory"]),
+            Cluster(**cluster),
+            data["cni"],
+            data["version"],
+            worker,
+        )
 
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()

@@ -14,7 +14,11 @@ from tests.e2e.running import Lab
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    tools = [tool for tool in ("ip", "nft") if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None]
+    tools = [
+        tool
+        for tool in ("ip", "nft")
+        if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None
+    ]
     if tools:
         pytest.skip(f"the lab needs {' and '.join(tools)}")
     return Lab(tmp_path)

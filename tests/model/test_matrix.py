@@ -9,7 +9,10 @@ from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, comp
 from pytest_cniconformance.model.verdict import Observation, Verdict
 
 CELL = Cell("x/a", "y/b", 80)
-ALLOW, DENY = Expectation(Decision.ALLOW), Expectation(Decision.DENY, ("isolated by y/deny-all, no rule matches",))
+ALLOW, DENY = (
+    Expectation(Decision.ALLOW),
+    Expectation(Decision.DENY, ("isolated by y/deny-all, no rule matches",)),
+)
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))
@@ -42,5 +45,7 @@ def test_the_sentence_names_the_deciding_rule() -> None:
 
 
 def test_the_picture_marks_what_is_wrong() -> None:
-    text = render({CELL: Observation(Verdict.OPEN), Cell("x/a", "y/c", 80): Observation(Verdict.DROPPED)}, [CELL])
+    text = render(
+        {CELL: Observation(Verdict.OPEN), Cell("x/a", "y/c", 80): Observation(Verdict.DROPPED)}, [CELL]
+    )
     assert "80/TCP" in text and ".!" in text and "X" in text

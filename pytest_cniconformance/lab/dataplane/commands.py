@@ -16,7 +16,8 @@ _PATH = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH\n"
 
 @dataclass(slots=True)
 class Batch:
-    """Commands for one network namespace, run in this order: early sysctls, ip, bridge, tc, sysctls, nft.
+    """Commands for one network namespace, run in this order: early sysctls, ip, bridge, tc, sysctls,
+    other shell commands, nft.
 
     ``ip``, ``bridge`` and ``tc`` lines are written as for ``ip -batch``; sysctls are paths below
     /proc/sys/net. A sysctl whose path starts with ``-`` may be missing in the kernel.
@@ -27,13 +28,14 @@ class Batch:
     bridge: list[str] = field(default_factory=list)
     tc: list[str] = field(default_factory=list)
     sysctl: list[tuple[str, str]] = field(default_factory=list)
+    shell: list[str] = field(default_factory=list)
     nft: str = ""
     forgiving: bool = False
 
     @property
     def only_ip(self) -> bool:
         """Whether one ``ip -batch`` does it all."""
-        rest = self.early or self.bridge or self.tc or self.sysctl or self.nft or self.forgiving
+        rest = self.early or self.bridge or self.tc or self.sysctl or self.shell or self.nft or self.forgiving
         return bool(self.ip) and not rest
 
     def script(self) -> str:
@@ -46,6 +48,7 @@ class Batch:
                 body = "\n".join(lines)
                 parts.append(f"{tool} {force}-batch - <<'EOF'{quiet}\n{body}\nEOF\n")
         parts.append(self._sysctls(self.sysctl))
+        parts += [f"{line}\n" for line in self.shell]
         if self.nft:
             parts.append(f"nft -f - <<'EOF'\n{self.nft}EOF\n")
         text = "".join(parts)

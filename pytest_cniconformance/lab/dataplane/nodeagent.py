@@ -11,7 +11,7 @@ from pytest_cniconformance.lab.dataplane.addressing import family_of
 from pytest_cniconformance.lab.dataplane.commands import Batch, Commands
 from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
-from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, redirect_chains
+from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, add_redirects
 from pytest_cniconformance.lab.dataplane.nft import Table, transition
 from pytest_cniconformance.lab.dataplane.policy import SEMANTICS
 from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
@@ -106,7 +106,9 @@ class NodeAgent:
                 error = problem
             except Exception as problem:
                 _log.exception("node %s cannot be programmed", self.node.name)
-                error = DataplaneError(f"programming node {self.node.name}: {type(problem).__name__}: {problem}")
+                error = DataplaneError(
+                    f"programming node {self.node.name}: {type(problem).__name__}: {problem}"
+                )
             async with self._passed:
                 self._done, self._error = asked, error
                 self._passed.notify_all()
@@ -134,7 +136,7 @@ class NodeAgent:
                 self._profile.prefix,
             )
             tables.append(compiled.build(state.policies))
-            tables.append(redirect_chains(compiled))
+            add_redirects(compiled)
             isolated = compiled.isolated
             await self._proxy.update(compiled)
         await self._apply(tables)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from pytest_cniconformance.lab.dataplane.nft import Table, chain_name
 from pytest_cniconformance.lab.dataplane.policy import EGRESS, INGRESS, Policy, Semantics
 from pytest_cniconformance.lab.dataplane.policyrules import RuleWriter
+from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
+from collections.abc import Callable, Collection
+from pytest_cniconformance.lab.dataplane.view import Pod, View
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Sequence
 
-    from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
-    from pytest_cniconformance.lab.dataplane.view import Pod, View
 
 TPROXY_MARK = 0x200
 EGRESS_CHECKED_MARK = 0x400
@@ -54,6 +55,7 @@ class PolicyTable:
     faults: Collection[str]
     interface: Callable[[Pod], str]
     tunnel: str
+    interface_prefix: str
     table: Table = field(default_factory=lambda: Table("inet cni-policy"))
     redirects: list[Redirect] = field(default_factory=list)
     isolated: set[str] = field(default_factory=set)
@@ -182,5 +184,3 @@ class PolicyTable:
             # The delay line's second pass is untracked; only what opens a connection can be judged there.
             rules.append(f'iifname "{DELAY_DEVICE}" tcp flags & (syn | ack) != syn accept')
         return rules
-
-    interface_prefix: str = "cali"

@@ -13,6 +13,7 @@ from pytest_cniconformance.lab.dataplane.commands import Batch
 
 if TYPE_CHECKING:
     from pytest_cniconformance.lab.dataplane.seams import PodNet
+    from pytest_cniconformance.lab.dataplane.view import Pod
 
 _VXLAN_OVERHEAD = {IPV4: 50, "ipv6": 70}
 _CALICO_GATEWAY = "169.254.1.1"
@@ -46,7 +47,7 @@ class Profile(ABC):
         """The MTU of pod interfaces."""
         return self.mtu + self.pod_mtu_extra
 
-    def interface(self, pod: PodNet) -> str:
+    def interface(self, pod: PodNet | Pod) -> str:
         """Name the node's end of the pod's link; 15 characters at most."""
         digest = hashlib.sha1(f"{pod.namespace}.{pod.name}".encode(), usedforsecurity=False).hexdigest()
         return self.prefix + digest[: 14 - len(self.prefix)]
@@ -61,8 +62,10 @@ class Profile(ABC):
     def _overlay(self, node: NodeAddresses, batch: Batch) -> None:
         local = node.underlay(self.plan.families[0])
         batch.ip += [
-            f"link add {self.tunnel} mtu {self.mtu} address {node.vtep_mac} type vxlan id {self.vni} "
-            f"dev eth0 local {local} dstport {self.port} nolearning",
+            (
+                f"link add {self.tunnel} mtu {self.mtu} address {node.vtep_mac} type vxlan id {self.vni} "
+                f"dev eth0 local {local} dstport {self.port} nolearning"
+            ),
             f"link set {self.tunnel} up",
         ]
         for family in self.plan.families:

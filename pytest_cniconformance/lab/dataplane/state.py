@@ -11,9 +11,10 @@ from pytest_cniconformance.lab.dataplane.loadbalancer import owners
 from pytest_cniconformance.lab.dataplane.policy import SEMANTICS, Policy
 from pytest_cniconformance.lab.dataplane.services import ServicePort, service_ports
 from pytest_cniconformance.lab.dataplane.view import View, snapshot
+from collections.abc import Mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Sequence
 
     from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
 

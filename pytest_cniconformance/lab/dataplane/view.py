@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from pytest_cniconformance.lab.dataplane.policy import PodPeer
     from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
 

@@ -14,8 +14,8 @@ L7_PROFILES = ("cilium",)
 class Fault:
     """A defect that the lab can show on demand.
 
-    ``mimics`` names the real issue (repository#number or URL) or says what it stands for; ``caught_by`` are the
-    requirement ids of which at least one must fail; ``profiles`` are the dataplane profiles that can show it.
+    ``mimics`` names the real issue (repository#number or URL) or says what it stands for; ``caught_by`` are
+    the requirement ids of which at least one must fail; ``profiles`` are the dataplane profiles that can show it.
     """
 
     name: str

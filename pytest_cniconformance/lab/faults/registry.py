@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The faults by name, and the set of those in force. Code that can misbehave asks ``"except-ignored" in faults``."""
+"""The faults by name, and the set of those in force.
+
+Code that can misbehave asks ``"except-ignored" in faults``.
+"""
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pytest_cniconformance.lab.faults.fault import Fault
 from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
@@ -22,7 +25,7 @@ class Active(frozenset[str]):
     Raises ValueError for a name that is not in the registry, and says which names come close.
     """
 
-    def __new__(cls, names: Iterable[str] = ()) -> Active:
+    def __new__(cls, names: Iterable[str] = ()) -> Self:
         """Check the names against the registry."""
         chosen = tuple(names)
         for name in chosen:

@@ -57,7 +57,7 @@ def message(kind: int, flags: int, family: int, body: bytes = b"") -> bytes:
 def dump(sock: socket.socket, family: int) -> list[dict[int, bytes]]:
     """List all entries of a family, as attributes."""
     sock.send(message(_GET, 0x301, family))  # REQUEST | DUMP
-    entries = []
+    entries: list[dict[int, bytes]] = []
     while True:
         data = sock.recv(1 << 18)
         offset = 0

@@ -94,9 +94,9 @@ class ClusterSession:
 
                 try:
                     # A cluster that this run made itself vanishes whole: no need to empty it first.
-                    if run.cluster.provider == "current":
+                    if run.cluster.provider == "current" and self.facts is not None:
                         sweep(run.kube, run_id=run.id)
-                except ClusterError as error:
+                except (ClusterError, UsageError) as error:
                     troubles.append(
                         f"objects of run {run.id} may be left: {error}; `cniconformance cleanup --run {run.id}` removes them"
                     )

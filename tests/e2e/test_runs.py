@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job, end to end: every profile of the lab, with and without xdist, and the reports that it leaves."""
+
+from __future__ import annotations
+
+import collections
+import json
+from importlib import resources
+
+import jsonschema
+import pytest
+
+from pytest_cniconformance.cli.catalogue import entries
+from tests.e2e.running import Lab
+
+CATALOGUE = {entry.requirement.id for entry in entries()}
+GROUPS = {entry.suite for entry in entries()}
+
+
+def outcomes(record: dict) -> dict[str, str]:
+    return {check["id"]: check["outcome"] for check in record["checks"]}
+
+
+@pytest.mark.parametrize("cni", ["calico", "cilium"])
+def test_what_the_cni_claims_passes(cni: str, lab: Lab) -> None:
+    record = lab.run(cni, scale="1")
+    found = outcomes(record)
+    assert set(found) == CATALOGUE
+    assert {check["suite"] for check in record["checks"]} == GROUPS
+    wanted = {"passed"} if cni == "cilium" else {"passed", "not-supported"}
+    assert set(found.values()) == wanted, {k: v for k, v in found.items() if v not in wanted}
+    assert all(v == "passed" for k, v in found.items() if not k.startswith("L7-"))
+    assert record["headline"]["verdict"] == "conformant"
+    assert record["cluster"]["emulated"] is True
+
+
+def test_flannel_accepts_policies_and_enforces_none(lab: Lab) -> None:
+    record = lab.run("flannel", scale="1")
+    found = outcomes(record)
+    headline = record["headline"]["text"]
+    assert record["headline"]["verdict"] == "not-enforced"
+    assert "NetworkPolicy is accepted but NOT ENFORCED" in headline
+    ignored = {id for id, outcome in found.items() if outcome == "not-enforced"}
+    assert {"NP-EMP-4", "NP-DEF-3", "NP-AND-1"} <= ignored
+    assert all(id.startswith("NP-") for id in ignored)
+    assert any(id in headline for id in ignored)
+    assert not {"failed", "error", "inconclusive"} & set(found.values())
+
+
+def test_a_requirement_turns_not_enforced_into_a_failure(lab: Lab) -> None:
+    record = lab.run("flannel", "test_netpol.py", "--cni-require=networkpolicy", "-x", expect=1)
+    assert "not-enforced" in outcomes(record).values()
+    assert "not-enforced (--cni-require)" in lab.output
+
+
+def test_workers_give_the_same_outcomes(lab: Lab) -> None:
+    alone = outcomes(lab.run("cilium", scale="1"))
+    together = lab.run("cilium", "-n", "4", scale="1")
+    assert outcomes(together) == alone
+    assert len({check["worker"] for check in together["checks"]}) > 1
+
+
+def test_reports_follow_the_schema_and_each_other(lab: Lab) -> None:
+    record = lab.run("calico", "test_dns.py", "--junitxml=junit.xml", "--alluredir=allure")
+    schema = json.loads(
+        (resources.files("pytest_cniconformance.report") / "report.schema.json").read_text("utf-8")
+    )
+    jsonschema.validate(record, schema)
+    html = (lab.directory / "report" / "report.html").read_text("utf-8")
+    assert "Content-Security-Policy" in html and "DNS-NXDOMAIN" in html
+    assert "DNS" in (lab.directory / "report" / "report.md").read_text("utf-8")
+    assert "DNS-NXDOMAIN" in (lab.directory / "junit.xml").read_text("utf-8")
+    results = [
+        json.loads(path.read_text("utf-8")) for path in (lab.directory / "allure").glob("*-result.json")
+    ]
+    assert collections.Counter(result["fullName"] for result in results)["cniconformance:DNS-NXDOMAIN"] == 1
+    assert (lab.directory / "allure" / "environment.properties").is_file()
+    secrets = [line for line in html.splitlines() if "token" in line.lower()]
+    assert not secrets
+
+
+def test_selection_is_natural(lab: Lab) -> None:
+    record = lab.run("calico", "-m", "dns", "-k", "nxdomain")
+    assert outcomes(record) == {"DNS-NXDOMAIN": "passed"}
+    assert record["headline"]["verdict"] == "conformant-in-part"

@@ -163,7 +163,6 @@ class Calico(Profile):
     def _devices(self, node: NodeAddresses, batch: Batch) -> None:
         # These defaults reach only devices made later, that is cali*: Felix sets them on each one.
         batch.sysctl += [
-            ("ipv4/neigh/default/proxy_delay", "0"),
             ("ipv4/conf/default/proxy_arp", "1"),
             ("ipv4/conf/default/rp_filter", "1"),
         ]
@@ -175,7 +174,12 @@ class Calico(Profile):
     def node_side(self, node: NodeAddresses, pod: PodNet, batch: Batch) -> None:
         """One link and one host route per pod."""
         name = self.interface(pod)
-        batch.ip += [self._veth(pod, mac=_CALICO_MAC), f"link set {name} up"]
+        batch.ip += [
+            self._veth(pod, mac=_CALICO_MAC),
+            # The kernel would let the gateway answer after up to 0.8 s.
+            f"ntable change name arp_cache dev {name} proxy_delay 0",
+            f"link set {name} up",
+        ]
         if len(self.plan.families) > 1 or self.plan.families[0] != IPV4:
             batch.ip.append(f"addr replace {_CALICO_LINK_LOCAL}/64 dev {name} nodad")
         self._host_routes(pod, batch)

@@ -53,3 +53,27 @@ def any_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         yield world
     finally:
         world.close()
+
+
+def policy_world(profile: str, directory: Path, *faults: str) -> World:
+    """Build a world of three namespaces with two pods each, spread so that every pair of kinds exists.
+
+    x/a and y/a share the first node; n/a and n/b have a port named web, 80 and 81.
+    """
+    _require_kernel()
+    world = World(profile, directory, faults)
+    for name in ("x", "y", "z", "n"):
+        world.namespace(name, ns=name)
+    world.pods_at_once(
+        [
+            ("x/a", "lab-worker1", {}),
+            ("y/a", "lab-worker1", {}),
+            ("x/b", "lab-worker2", {}),
+            ("y/b", "lab-worker2", {}),
+            ("z/a", "lab-worker2", {}),
+            ("z/b", "lab-worker1", {}),
+        ]
+    )
+    world.pod("n/a", "lab-worker1", named={"web": 80})
+    world.pod("n/b", "lab-worker2", named={"web": 81})
+    return world

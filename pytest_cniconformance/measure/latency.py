@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_cniconformance.measure import paired, slo, stats
 from pytest_cniconformance.model.failure import Inconclusive
@@ -128,7 +128,8 @@ class StudyResult:
         finite = [value for value in ordered if math.isfinite(value)]
         baseline = study.paths.get(path, "")
         pairs = list(zip(self.samples[path], self.samples[baseline], strict=True)) if baseline else []
-        slos = profile.for_path(path) if profile else ()
+        # A pattern of the profile becomes the path that it matched, so that the result names what it judged.
+        slos = [replace(objective, path=path) for objective in profile.for_path(path)] if profile else []
         asked = dict.fromkeys([*study.percentiles, *(objective.percentile for objective in slos)])
         quantiles = {p: stats.percentile_interval(ordered, p, study.confidence) for p in sorted(asked)}
         differences = {

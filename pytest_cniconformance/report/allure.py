@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_cniconformance.model.requirement import Level, Outcome
 from pytest_cniconformance.report import codec
 from pytest_cniconformance.report.files import write_text
+from pytest_cniconformance.report.grid import matrix_text
 from pytest_cniconformance.report.redact import PATTERNS_ONLY
 from pytest_cniconformance.report.summary import name_of
 from pytest_cniconformance.report.text import one_line, visible
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from pytest_cniconformance.report.check import CheckRecord, MatrixRecord
+    from pytest_cniconformance.report.check import CheckRecord
     from pytest_cniconformance.report.record import RunRecord
 
 _STATUS = {
@@ -166,26 +167,6 @@ def executor(record: RunRecord, environ: Mapping[str, str]) -> dict[str, str]:
         "reportName": f"CNI conformance of {record.cni.name}",
     }
     return {key: value for key, value in data.items() if value}
-
-
-def matrix_text(matrix: MatrixRecord) -> str:
-    """Return a matrix as text; ``!`` marks an observation that the expectation does not accept."""
-    width = max(map(len, matrix.sources), default=0)
-    blocks = [matrix.title]
-    for plane in matrix.planes:
-        blocks += [plane.label, " " * width + "  " + " ".join(matrix.destinations)]
-        for source, wanted, found in zip(matrix.sources, plane.expected, plane.observed, strict=True):
-            marks = [f"{f}!" if disagrees(w, f) else f for w, f in zip(wanted, found, strict=True)]
-            cells = " ".join(m.center(len(d)) for m, d in zip(marks, matrix.destinations, strict=True))
-            blocks.append(f"{source:<{width}}  {cells}".rstrip())
-    return visible("\n".join(blocks))
-
-
-def disagrees(expected: str, observed: str) -> bool:
-    """Return whether an observed symbol contradicts the expected one; unknown observations always do."""
-    if observed in "?N":
-        return True
-    return (expected == "." and observed != ".") or (expected == "X" and observed == ".")
 
 
 def _attachments(check: CheckRecord) -> tuple[Attachment, ...]:

@@ -16,6 +16,7 @@ from pytest_cniconformance.report import codec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SUITE_ORDER = ("connectivity", "netpol", "dns", "services", "loadbalancer", "l7", "latency")
 NO_CELL = " "
 EXPECTED_SYMBOLS = {Decision.ALLOW: ".", Decision.DENY: "X", Decision.UNSPECIFIED: "~"}
 OBSERVED_SYMBOLS = {
@@ -195,9 +196,15 @@ class CheckRecord:
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
-        """Suite, then id with its numbers counted as numbers, then node id."""
+        """Suite in reading order, then id with its numbers counted as numbers, then node id."""
         parts = re.split(r"(\d+)", self.id)
-        return (self.suite, [(int(p), "") if p.isdecimal() else (-1, p) for p in parts if p], self.nodeid)
+        place = SUITE_ORDER.index(self.suite) if self.suite in SUITE_ORDER else len(SUITE_ORDER)
+        return (
+            place,
+            self.suite,
+            [(int(p), "") if p.isdecimal() else (-1, p) for p in parts if p],
+            self.nodeid,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return builtins only, as JSON and execnet carry them."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -115,4 +116,12 @@ def _mismatch(item: Any) -> MismatchRecord:
         str(data.get("expected")), data.get("expected")
     )
     data.setdefault("expected", Decision.UNSPECIFIED)
-    return codec.load(MismatchRecord, codec.dump(data), "mismatch")
+    mismatch = codec.load(MismatchRecord, codec.dump(data), "mismatch")
+    return mismatch if mismatch.summary else replace(mismatch, summary=_sentence(mismatch))
+
+
+def _sentence(mismatch: MismatchRecord) -> str:
+    wanted = {Decision.ALLOW: "open", Decision.DENY: "denied"}.get(mismatch.expected, "unspecified")
+    because = f" ({'; '.join(mismatch.because)})" if mismatch.because else ""
+    where = f"{mismatch.source} → {mismatch.destination}:{mismatch.port}/{mismatch.protocol}"
+    return f"{where} expected {wanted}{because}, observed {mismatch.verdict}"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A matrix as a table of cells with words, marks and the deciding rule, ready for a template."""
+"""A matrix for people: as a table of cells with words, marks and the deciding rule, and as text."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_cniconformance.report.allure import disagrees
 from pytest_cniconformance.report.check import NO_CELL
+from pytest_cniconformance.report.text import visible
 
 if TYPE_CHECKING:
     from pytest_cniconformance.report.check import MatrixRecord, Plane
@@ -47,6 +47,26 @@ class Grid(NamedTuple):
 def grids(matrix: MatrixRecord) -> list[Grid]:
     """Return one grid per plane."""
     return [_grid(matrix, plane) for plane in matrix.planes]
+
+
+def matrix_text(matrix: MatrixRecord) -> str:
+    """Return a matrix as text; ``!`` marks an observation that the expectation does not accept."""
+    width = max(map(len, matrix.sources), default=0)
+    blocks = [matrix.title]
+    for plane in matrix.planes:
+        blocks += [plane.label, " " * width + "  " + " ".join(matrix.destinations)]
+        for source, wanted, found in zip(matrix.sources, plane.expected, plane.observed, strict=True):
+            marks = [f"{f}!" if disagrees(w, f) else f for w, f in zip(wanted, found, strict=True)]
+            cells = " ".join(m.center(len(d)) for m, d in zip(marks, matrix.destinations, strict=True))
+            blocks.append(f"{source:<{width}}  {cells}".rstrip())
+    return visible("\n".join(blocks))
+
+
+def disagrees(expected: str, observed: str) -> bool:
+    """Return whether an observed symbol contradicts the expected one; unknown observations always do."""
+    if observed in "?N":
+        return True
+    return (expected == "." and observed != ".") or (expected == "X" and observed == ".")
 
 
 def _grid(matrix: MatrixRecord, plane: Plane) -> Grid:

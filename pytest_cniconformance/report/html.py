@@ -67,6 +67,9 @@ def _environment() -> Environment:
         "duration": view.duration,
         "us": view.microseconds,
         "quantile": view.quantile,
+        "interval": view.interval,
+        "slo_looks": view.SLOS,
+        "slo_found": view.slo_found,
         "name_of": name_of,
         "grids": grids,
         "outcome_bar": svg.outcome_bar,
@@ -74,7 +77,6 @@ def _environment() -> Environment:
         "ecdf_chart": svg.ecdf_chart,
     }
     environment.globals.update(helpers)
-    environment.filters["slo_lines"] = view.slo_lines
     environment.tests["web"] = lambda text: str(text).startswith(("https://", "http://"))
     return environment
 

@@ -63,8 +63,12 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 _CURRENT_CONTEXT = re.compile(r"\bcurrent-context[\"']?\s*:")
 _KIND_CONFIG = re.compile(r"\bkind[\"']?\s*:\s*[\"']?Config\b")
+_KIND_SECRET = re.compile(r"\bkind[\"']?\s*:\s*[\"']?Secret\b")
+_SECRET_DATA = re.compile(
+    r"(\b(?:data|stringData)[\"']?[ \t]*:[ \t]*)(?:\{[^}]*\}|\n(?:[ \t]+\S.*(?:\n|\Z))+)"
+)
 _USERS = re.compile(r"\busers[\"']?\s*:")
-_INLINE_KUBECONFIG = re.compile(r"(--cni-kubeconfig(?:=|\s+))((?:[^\s]*[{}:\n]).*)", re.DOTALL)
+_INLINE_KUBECONFIG = re.compile(r"(--cni-kubeconfig(?:=|\s+))((?:[^\s]*(?:[{}\n]|:\s)).*)", re.DOTALL)
 _ENV_BLOCK = re.compile(r"^([ \t]*(?:- )?)env:[ \t]*\n((?:\1[ \t]*-? .*\n?|\1- .*\n?)+)", re.MULTILINE)
 
 
@@ -103,6 +107,8 @@ class Redactor:
             text = text.replace(secret, MASK)
         if _CURRENT_CONTEXT.search(text) or (_KIND_CONFIG.search(text) and _USERS.search(text)):
             return f"{MASK}: a kubeconfig"
+        if _KIND_SECRET.search(text):
+            text = _SECRET_DATA.sub(rf"\1{MASK}\n", text)
         text = _INLINE_KUBECONFIG.sub(rf"\1{MASK}", text)
         text = _ENV_BLOCK.sub(_without_env_values, text)
         for pattern, replacement in _PATTERNS:

@@ -80,9 +80,10 @@ class CapabilitySummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headline:
-    """One verdict and one sentence that says why."""
+    """One verdict, the sentence that says why (``statement``), and the same with the counts (``text``)."""
 
     verdict: HeadlineVerdict
+    statement: str
     text: str
 
 
@@ -191,12 +192,11 @@ def headline(
     elif not parts:
         parts.append("INCOMPLETE: nothing passed")
     conformant = verdict in (HeadlineVerdict.CONFORMANT, HeadlineVerdict.CONFORMANT_IN_PART)
-    text = f"{cni}: {'; '.join(parts)}"
+    statement = text = f"{cni}: {'; '.join(parts)}"
     if tally:
         text += f"{':' if conformant else '.'} {tally}"
-    if untested:
-        text += f" (not tested: {', '.join(untested)})"
-    return Headline(verdict=verdict, text=text)
+    rest = f" (not tested: {', '.join(untested)})" if untested else ""
+    return Headline(verdict=verdict, statement=statement + rest, text=text + rest)
 
 
 def name_of(capability: str) -> str:

@@ -35,7 +35,7 @@ class _Scale(NamedTuple):
     def ticks(self) -> list[float]:
         """1, 2 and 5 of each decade; only the 1 when there are many."""
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        digits = (1, 2, 5) if len(decades) <= 3 else (1,)
+        digits = (1, 2, 5) if self.high < self.low * 200 else (1,)
         ticks = [digit * 10.0**decade for decade in decades for digit in digits]
         return [tick for tick in ticks if self.low <= tick <= self.high]
 
@@ -66,7 +66,7 @@ def percentile_chart(measurements: Sequence[Measurement]) -> Markup:
     ]
     if not values:
         return Markup("")
-    scale = _Scale(min(values) * 0.85, max(values) * 1.15, 190.0, 500.0)
+    scale = _Scale(min(values) * 0.85, max(values) * 1.15, 172.0, 360.0)
     row, top = 34, 8
     bottom = top + row * len(measurements)
     parts = _grid(scale, top, bottom)
@@ -74,7 +74,7 @@ def percentile_chart(measurements: Sequence[Measurement]) -> Markup:
         kind = "path" if measurement.baseline else "base"
         y = top + row * index + row // 2
         parts.append(
-            f'<text class="name" x="180" y="{y + 4}" text-anchor="end">{escape(measurement.name)}</text>'
+            f'<text class="name" x="164" y="{y + 4}" text-anchor="end">{escape(measurement.name)}</text>'
         )
         shown = [q for p in _PERCENTILES if (q := quantile(measurement.quantiles, p))]
         if not shown:
@@ -87,13 +87,18 @@ def percentile_chart(measurements: Sequence[Measurement]) -> Markup:
                 f"p{q.percentile:g} {microseconds(q.value)} [{microseconds(q.low)}, {microseconds(q.high)}]"
             )
             low = scale(q.low if q.low is not None else scale.low)
+            high = scale(q.high if q.high is not None else q.value)
+            # An interval without an upper end runs out of the figure as a dotted line.
+            if q.high is None:
+                end = scale.left + scale.width
+                parts.append(f'<line class="open-end {kind}" x1="{high}" x2="{end}" y1="{y}" y2="{y}"/>')
             parts.append(
                 f'<g><title>{escape(title)}</title><rect class="ci {kind}" x="{low}" y="{y - 6}" '
-                f'width="{max(scale(q.high) - low, 1):.1f}" height="12" rx="3"/>'
+                f'width="{max(high - low, 1):.1f}" height="12" rx="3"/>'
                 f'<circle class="dot {kind}" cx="{scale(q.value)}" cy="{y}" r="3.5"/></g>'
             )
     label = "; ".join(_sentence(m) for m in measurements)
-    return _svg(720, bottom + 26, "chart", label, parts)
+    return _svg(560, bottom + 26, "chart", label, parts)
 
 
 def ecdf_chart(measurements: Sequence[Measurement]) -> Markup:
@@ -102,14 +107,14 @@ def ecdf_chart(measurements: Sequence[Measurement]) -> Markup:
     bounds = [bound for m in drawn for bound, _ in m.histogram if bound > 0]
     if not bounds:
         return Markup("")
-    scale = _Scale(min(bounds) * 0.85, max(bounds) * 1.15, 44.0, 646.0)
+    scale = _Scale(min(bounds) * 0.85, max(bounds) * 1.15, 44.0, 488.0)
     top, bottom = 8, 188
     parts = _grid(scale, top, bottom)
     for share in (0, 50, 90, 99, 100):
         y = bottom - (bottom - top) * share / 100
         if share != 99:
             parts.append(f'<text class="tick" x="38" y="{y + 4:.0f}" text-anchor="end">{share}%</text>')
-        parts.append(f'<line class="grid" x1="44" x2="690" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="44" x2="532" y1="{y:.1f}" y2="{y:.1f}"/>')
     for index, m in enumerate(drawn):
         seen, points = 0, []
         for bound, count in m.histogram:
@@ -121,7 +126,7 @@ def ecdf_chart(measurements: Sequence[Measurement]) -> Markup:
             f'<polyline class="line {kind}" points="{" ".join(points)}"><title>{escape(m.name)}</title></polyline>'
         )
     label = "Share of round trips by duration: " + "; ".join(_sentence(m) for m in drawn)
-    return _svg(720, bottom + 26, "chart", label, parts)
+    return _svg(560, bottom + 26, "chart", label, parts)
 
 
 def _sentence(measurement: Measurement) -> str:

@@ -6,7 +6,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pytest_cniconformance.model.measurement import Quantile
 from pytest_cniconformance.model.requirement import Outcome
+from pytest_cniconformance.model.slo import SloVerdict
 from pytest_cniconformance.report import codec
 from pytest_cniconformance.report.redact import PATTERNS_ONLY
 from pytest_cniconformance.report.summary import HeadlineVerdict, Status
@@ -15,7 +17,7 @@ from pytest_cniconformance.report.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_cniconformance.model.measurement import Measurement, Quantile
+    from pytest_cniconformance.model.measurement import Measurement, SloResult
     from pytest_cniconformance.report.check import CheckRecord
     from pytest_cniconformance.report.record import RunRecord
 
@@ -66,6 +68,12 @@ VERDICTS: dict[HeadlineVerdict, Look] = {
     HeadlineVerdict.INCOMPLETE: Look("incomplete", "?", Tone.UNSURE),
     HeadlineVerdict.NOT_ENFORCED: Look("not enforced", "!", Tone.BAD),
     HeadlineVerdict.NOT_CONFORMANT: Look("not conformant", "✗", Tone.BAD),
+}
+
+SLOS: dict[SloVerdict, Look] = {
+    SloVerdict.PASS: Look("pass", "✓", Tone.GOOD),
+    SloVerdict.FAIL: Look("fail", "✗", Tone.BAD),
+    SloVerdict.INCONCLUSIVE: Look("inconclusive", "?", Tone.UNSURE),
 }
 
 ATTENTION = (
@@ -125,16 +133,24 @@ def quantile(values: Iterable[Quantile], p: float) -> Quantile | None:
     return next((value for value in values if value.percentile == p), None)
 
 
+def interval(found: Quantile) -> str:
+    """Return the confidence interval in words and numbers."""
+    if found.low is None and found.high is None:
+        return "not bounded" if found.value is not None else "lost"
+    low = "−∞" if found.low is None else microseconds(found.low)
+    return f"{low} – {microseconds(found.high)}"
+
+
 def slo_lines(measurement: Measurement) -> list[str]:
     """Return one line per objective: verdict, objective, what was found."""
-    lines = []
-    for slo in measurement.slos:
-        found = microseconds(None if slo.value_ms is None else slo.value_ms * 1000)
-        low = "−∞" if slo.low_ms is None else microseconds(slo.low_ms * 1000)
-        high = microseconds(None if slo.high_ms is None else slo.high_ms * 1000)
-        note = f"; {slo.note}" if slo.note else ""
-        lines.append(f"{slo.verdict}: {slo.objective}: {found} [{low}, {high}]{note}")
-    return lines
+    return [f"{slo.verdict}: {slo.objective}: {slo_found(slo)}" for slo in measurement.slos]
+
+
+def slo_found(slo: SloResult) -> str:
+    """Return what was found for an objective: value, interval, and what it lacks."""
+    value, low, high = (None if v is None else v * 1000 for v in (slo.value_ms, slo.low_ms, slo.high_ms))
+    bounds = interval(Quantile(percentile=slo.percentile, value=value, low=low, high=high))
+    return f"{microseconds(value)} ({bounds}){f'; {slo.note}' if slo.note else ''}"
 
 
 def _shown(value: Any) -> Any:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.measure.latency import LatencyStudy
@@ -178,6 +179,7 @@ def _policy_evidence(**how: Any) -> dict[str, Any]:
     }
 
 
+@cache
 def latencies(
     target: str, *, rounds: int = 20, pod_us: float = 55.0, seed: int = 11
 ) -> tuple[Measurement, ...]:
@@ -312,6 +314,7 @@ def _claims(**other: Claim) -> dict[str, Claim]:
     return {name: other.get(name, Claim.CLAIMED) for name in CATALOGUE}
 
 
+@cache
 def calico_run() -> RunRecord:
     """Everything that calico claims passes; L7 is not claimed."""
     cni = CniInfo(
@@ -324,6 +327,7 @@ def calico_run() -> RunRecord:
     return _record(cni, _checks(_TRAITS, absent=["l7"]), exit_status=0, emulated=True)
 
 
+@cache
 def troubled_run() -> RunRecord:
     """Calico on a real cluster with one of every outcome."""
     changes = _TRAITS | {
@@ -364,6 +368,7 @@ def troubled_run() -> RunRecord:
     return _record(cni, _checks(changes, absent=["l7"]), exit_status=1, emulated=False)
 
 
+@cache
 def flannel_run() -> RunRecord:
     """Flannel: connectivity works, NetworkPolicy is accepted and ignored."""
     changes: dict[str, dict[str, Any]] = {}

@@ -109,9 +109,9 @@ class KubeClient:
         """Return every ``(apiVersion, kind)`` that the cluster serves; asked once unless ``refresh``."""
         return self._discovery.served(refresh=refresh)
 
-    def has(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster serves ``kind`` of ``api_version``."""
-        return self._discovery.has(api_version, kind)
+    def has(self, api_version: str, kind: str, *, refresh: bool = False) -> bool:
+        """Whether the cluster serves ``kind`` of ``api_version``; answered from memory unless ``refresh``."""
+        return self._discovery.has(api_version, kind, refresh=refresh)
 
     def resource(self, api_version: str, kind: str) -> Resource:
         """Return the resource name and path of a kind; raises ``UnknownKind`` if it is not served."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .errors import Call, KubeError, NotFound, UnknownKind
@@ -53,6 +53,7 @@ class Discovery:
         self._lock = threading.Lock()
         self._known = {(r.api_version, r.kind): r for r in _BUILTIN}
         self._served: dict[tuple[str, str], Resource] | None = None
+        self._failed: set[str] = set()
 
     def resource(self, api_version: str, kind: str) -> Resource:
         """Return where ``kind`` lives; raises :class:`UnknownKind` if the cluster does not serve it."""
@@ -60,12 +61,7 @@ class Discovery:
             found = self._known.get((api_version, kind))
         if found is not None:
             return found
-        call = Call("get", f"API resources of {api_version}", "apiresources")
-        try:
-            document = self._transport.request(call, "GET", api_path(api_version)).document(call)
-        except NotFound:
-            document = {}
-        listed = {(r.api_version, r.kind): r for r in _plain(document, api_version)}
+        listed = self._look_up(api_version)
         with self._lock:
             self._known.update(listed)
             found = self._known.get((api_version, kind))
@@ -91,40 +87,55 @@ class Discovery:
             self._known.update(found)
             return set(found)
 
-    def has(self, api_version: str, kind: str) -> bool:
-        """Whether the cluster serves ``kind``; a kind that was absent is asked for again."""
+    def has(self, api_version: str, kind: str, *, refresh: bool = False) -> bool:
+        """Whether the cluster serves ``kind``; ``refresh`` asks its group again (a CRD was installed meanwhile)."""
+        if api_version == "v1" and kind in (*_CORE, "Namespace", "Node"):
+            return True  # there is no Kubernetes without them
         if (api_version, kind) in self.served():
             return True
         with self._lock:
-            if any((r.api_version, r.kind) == (api_version, kind) for r in _BUILTIN):
-                return False
+            uncertain = refresh or api_version in self._failed
+        return uncertain and (api_version, kind) in self._look_up(api_version)
+
+    def _look_up(self, api_version: str) -> dict[tuple[str, str], Resource]:
+        """Ask one group version; an unknown one has no kinds."""
+        call = Call("get", f"API resources of {api_version}", "apiresources")
         try:
-            self.resource(api_version, kind)
-        except UnknownKind:
-            return False
-        return True
+            document = self._transport.request(call, "GET", api_path(api_version)).document(call)
+        except NotFound:
+            return {}
+        return {(r.api_version, r.kind): r for r in _plain(document, api_version)}
 
     def _ask_all(self) -> list[Resource]:
         resources: list[Resource] = []
+        failed: set[str] = set()
         call = Call("list", "API groups", "apigroups")
         for path in ("/api", "/apis"):
             document = self._transport.request(call, "GET", path, accept=_ACCEPT).document(call)
             if document.get("kind") == "APIGroupDiscoveryList":
-                resources += _aggregated(document)
+                resources += _aggregated(document, failed)
             else:
-                resources += self._ask_each(_versions(document))
+                resources += self._ask_each(_versions(document), failed)
+        with self._lock:
+            self._failed = failed
         return resources
 
-    def _ask_each(self, versions: Iterable[str]) -> list[Resource]:
-        resources: list[Resource] = []
-        for version in versions:
+    def _ask_each(self, versions: list[str], failed: set[str]) -> list[Resource]:
+        """Ask each group version, side by side; one whose own server is down must not hide the others."""
+
+        def ask(version: str) -> list[Resource]:
             call = Call("get", f"API resources of {version}", "apiresources")
             try:
-                document = self._transport.request(call, "GET", api_path(version), retry_for=0).document(call)
+                document = self._transport.request(call, "GET", api_path(version), retry_for=1.0).document(
+                    call
+                )
             except KubeError:
-                continue  # an aggregated API whose server is down must not hide the others
-            resources += _plain(document, version)
-        return resources
+                failed.add(version)
+                return []
+            return _plain(document, version)
+
+        with ThreadPoolExecutor(8, thread_name_prefix="cniconformance discovery") as pool:
+            return [resource for found in pool.map(ask, versions) for resource in found]
 
 
 def _versions(document: dict[str, Any]) -> list[str]:
@@ -143,12 +154,14 @@ def _plain(document: dict[str, Any], api_version: str) -> list[Resource]:
     ]
 
 
-def _aggregated(document: dict[str, Any]) -> list[Resource]:
+def _aggregated(document: dict[str, Any], failed: set[str]) -> list[Resource]:
     resources: list[Resource] = []
     for group in document.get("items") or []:
         name = (group.get("metadata") or {}).get("name") or ""
         for version in group.get("versions") or []:
             api_version = f"{name}/{version['version']}" if name else version["version"]
+            if version.get("freshness") == "Stale":
+                failed.add(api_version)  # the API server could not reach the one that serves it
             resources += [
                 Resource(
                     api_version,

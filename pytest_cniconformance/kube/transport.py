@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +17,6 @@ from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
     MaxRetryError,
-    NameResolutionError,
     NewConnectionError,
     ProxyError,
     ReadTimeoutError,
@@ -43,6 +44,7 @@ JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
+_UNRESOLVED = re.compile(r"Failed to resolve|getaddrinfo failed|Errno -[235]\b")
 _POOL_SIZE = 64
 _CONNECT_TIMEOUT = 10.0
 
@@ -119,15 +121,15 @@ def explain(error: BaseException, connection: Connection) -> str:
     if isinstance(error, ProxyError):
         host = urllib3.util.parse_url(connection.proxy or "").host
         return f"the proxy {host} before the API server {server} does not answer"
-    if isinstance(error, NameResolutionError):
+    if isinstance(error, socket.gaierror) or _UNRESOLVED.search(str(error)):
         return f'the name "{connection.server.host}" of the API server {server} does not resolve'
     if isinstance(error, SSLError):
         return f"no trusted TLS connection to the API server {server}: {one_line(str(error), 200)}"
-    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
-        return f"the API server {server} did not answer in time"
-    if isinstance(error, (NewConnectionError, ConnectionRefusedError)):
+    if isinstance(error, (NewConnectionError, ConnectionRefusedError)):  # before its base class for time-outs
         detail = str(error).rpartition(": ")[2]
         return f"cannot connect to the API server {server}: {one_line(detail, 120)}"
+    if isinstance(error, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
+        return f"the API server {server} did not answer in time"
     return f"the connection to the API server {server} broke: {type(error).__name__}"
 
 

@@ -104,9 +104,17 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def fail(self, status: int, reason: str, message: str, causes: list[Obj] | None = None, **headers: str) -> None:
+    def fail(
+        self, status: int, reason: str, message: str, causes: list[Obj] | None = None, **headers: str
+    ) -> None:
         """Send a ``Status`` failure."""
-        document: Obj = {"kind": "Status", "status": "Failure", "reason": reason, "message": message, "code": status}
+        document: Obj = {
+            "kind": "Status",
+            "status": "Failure",
+            "reason": reason,
+            "message": message,
+            "code": status,
+        }
         if causes:
             document["details"] = {"causes": causes}
         self.json(status, document, **headers)
@@ -208,7 +216,11 @@ class FakeApi:
         with self.changed:
             self.version += 1
             known = self.objects.get(path)
-            metadata = {"uid": f"uid-{self.version}", **(known or {}).get("metadata", {}), **obj.get("metadata", {})}
+            metadata = {
+                "uid": f"uid-{self.version}",
+                **(known or {}).get("metadata", {}),
+                **obj.get("metadata", {}),
+            }
             metadata["resourceVersion"] = str(self.version)
             metadata.setdefault("name", path.rpartition("/")[2])
             space = re.search(r"/namespaces/([^/]+)/", path)
@@ -238,7 +250,9 @@ class FakeApi:
         if request.path.endswith("/exec"):
             return serve_exec(self, handler, request)
         if request.path == "/version":
-            return handler.json(200, {"major": "1", "minor": "33", "gitVersion": "v1.33.1", "platform": "linux/amd64"})
+            return handler.json(
+                200, {"major": "1", "minor": "33", "gitVersion": "v1.33.1", "platform": "linux/amd64"}
+            )
         if request.path.endswith("/selfsubjectaccessreviews"):
             asked = request.body["spec"]["resourceAttributes"]
             name = "/".join(filter(None, (asked["resource"], asked.get("subresource"))))
@@ -287,7 +301,9 @@ class FakeApi:
         if start + limit < len(found):
             metadata["continue"] = str(start + limit)
         items = [{k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in found]
-        return handler.json(200, {"kind": "List", "metadata": metadata, "items": items[start : start + limit]})
+        return handler.json(
+            200, {"kind": "List", "metadata": metadata, "items": items[start : start + limit]}
+        )
 
     def stream(self, handler: Handler, request: Request) -> None:
         handler.start_stream()
@@ -315,7 +331,9 @@ class FakeApi:
                 return handler.fail(404, "NotFound", f'"{path.rpartition("/")[2]}" not found')
             return handler.json(status, self.put(path, {**(known or {}), **request.body}))
         if known is None:
-            return handler.fail(404, "NotFound", f'{path.split("/")[-2]} "{path.rpartition("/")[2]}" not found')
+            return handler.fail(
+                404, "NotFound", f'{path.split("/")[-2]} "{path.rpartition("/")[2]}" not found'
+            )
         if request.method == "DELETE":
             wanted = ((request.body or {}).get("preconditions") or {}).get("uid")
             if wanted and wanted != known["metadata"]["uid"]:
@@ -458,7 +476,9 @@ def serve_exec(api: FakeApi, handler: Handler, request: Request) -> None:
     command = api.commands.get(argv[0]) or COMMANDS.get(argv[0])
     if command is None:
         message = f'exec: "{argv[0]}": executable file not found in $PATH'
-        session.out(json.dumps({"status": "Failure", "reason": "InternalError", "message": message}).encode(), 3)
+        session.out(
+            json.dumps({"status": "Failure", "reason": "InternalError", "message": message}).encode(), 3
+        )
         session.frame(8, struct.pack("!H", 1000))
     else:
         try:

@@ -90,7 +90,7 @@ def test_retry_after_is_waited_for(api: FakeApi, kube: KubeClient) -> None:
 
 def test_a_retry_after_beyond_the_budget_is_not_waited_for(api: FakeApi, kube: KubeClient) -> None:
     api.on("GET", POD, busy(429, "TooManyRequests", Retry_After="3600"), times=99)
-    with pytest.raises(TooManyRequests, match="overloaded"):
+    with pytest.raises(TooManyRequests, match=r"overloaded"):
         kube.get("v1", "Pod", "a", "x")
     assert len(api.sent("GET", POD)) == 1
 
@@ -98,7 +98,7 @@ def test_a_retry_after_beyond_the_budget_is_not_waited_for(api: FakeApi, kube: K
 def test_retries_end_with_the_budget(api: FakeApi, kube: KubeClient) -> None:
     kube._transport.timeouts = kube.timeouts.scaled(0.1)
     api.on("GET", POD, busy(503, "ServiceUnavailable"), times=999)
-    with pytest.raises(ServerError, match="get Pod x/a: HTTP 503 ServiceUnavailable: try later") as caught:
+    with pytest.raises(ServerError, match=r"get Pod x/a: HTTP 503 ServiceUnavailable: try later") as caught:
         kube.get("v1", "Pod", "a", "x")
     assert caught.value.attempts > 1
     assert isinstance(caught.value, ClusterError)
@@ -157,7 +157,7 @@ def test_create_adopts_its_own_object_when_the_answer_was_lost(api: FakeApi, kub
 def test_create_never_adopts_the_object_of_another_run(api: FakeApi, kube: KubeClient) -> None:
     api.put("/api/v1/namespaces/x/configmaps/a", own(config_map(), "other", 60))
     api.on("POST", ".*/configmaps", busy(503))
-    with pytest.raises(AlreadyExists, match="create ConfigMap x/a: .*already exists. Remove it"):
+    with pytest.raises(AlreadyExists, match=r"create ConfigMap x/a: .*already exists. Remove it"):
         kube.create(own(config_map(), "run-1", 60))
 
 
@@ -188,7 +188,7 @@ def test_delete_that_worked_unheard_is_no_error(api: FakeApi, kube: KubeClient) 
 
 def test_delete_of_something_missing_is_an_error_only_if_asked(api: FakeApi, kube: KubeClient) -> None:
     kube.delete("v1", "Pod", "a", "x")
-    with pytest.raises(NotFound, match="delete Pod x/a"):
+    with pytest.raises(NotFound, match=r"delete Pod x/a"):
         kube.delete("v1", "Pod", "a", "x", missing_ok=False)
 
 
@@ -232,15 +232,19 @@ def test_rejected_content_names_the_fields(api: FakeApi, kube: KubeClient) -> No
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy"}
     with pytest.raises(Invalid) as caught:
         kube.apply(policy | {"metadata": {"name": "deny", "namespace": "x"}})
-    assert str(caught.value).startswith("patch NetworkPolicy x/deny: NetworkPolicy is invalid (spec.podSelector: Req")
+    assert str(caught.value).startswith(
+        "patch NetworkPolicy x/deny: NetworkPolicy is invalid (spec.podSelector: Req"
+    )
     assert caught.value.causes == ("spec.podSelector: Required value",)
     assert (caught.value.status, caught.value.reason) == (422, "Invalid")
 
 
-def test_a_misspelt_field_in_an_apply_is_not_retried_as_a_server_error(api: FakeApi, kube: KubeClient) -> None:
+def test_a_misspelt_field_in_an_apply_is_not_retried_as_a_server_error(
+    api: FakeApi, kube: KubeClient
+) -> None:
     message = "failed to create typed patch object (x/a): .spec.ingres: field not declared in schema"
     api.on("PATCH", ".*", lambda h, r: h.fail(500, "", message), times=99)
-    with pytest.raises(Invalid, match="ingres"):
+    with pytest.raises(Invalid, match=r"ingres"):
         kube.apply(config_map())
     assert len(api.sent("PATCH")) == 1
 
@@ -262,7 +266,7 @@ def test_a_denied_request_names_the_missing_permission(api: FakeApi, kube: KubeC
     [
         ('violates PodSecurity "restricted:latest": runAsNonRoot', "enforce=privileged"),
         ("exceeded quota: compute", "ResourceQuota"),
-        ('unable to create new content in namespace x because it is being terminated', "being deleted"),
+        ("unable to create new content in namespace x because it is being terminated", "being deleted"),
         ('admission webhook "policy.example" denied the request: no', "exempt namespaces"),
     ],
 )
@@ -277,23 +281,34 @@ def test_admission_refusals_are_not_taken_for_missing_permissions(
 
 
 def test_a_kind_that_is_not_served_says_what_to_install(api: FakeApi, kube: KubeClient) -> None:
-    with pytest.raises(UnknownKind, match="Install the CRDs of group cilium.io"):
+    with pytest.raises(UnknownKind, match=r"Install the CRDs of group cilium.io"):
         kube.list("cilium.io/v2", "CiliumNetworkPolicy", "x")
     api.groups["cilium.io/v2"] = [
         {"name": "ciliumnetworkpolicies", "kind": "CiliumNetworkPolicy", "namespaced": True},
         {"name": "ciliumnetworkpolicies/status", "kind": "CiliumNetworkPolicy", "namespaced": True},
     ]
-    assert kube.has("cilium.io/v2", "CiliumNetworkPolicy"), "a CRD installed meanwhile is found"
+    assert kube.has("cilium.io/v2", "CiliumNetworkPolicy", refresh=True), "a CRD installed meanwhile is found"
     assert kube.resource("cilium.io/v2", "CiliumNetworkPolicy").full_name == "ciliumnetworkpolicies.cilium.io"
 
 
 def test_aggregated_discovery_is_understood(api: FakeApi, kube: KubeClient) -> None:
     def aggregated(handler: Handler, request: Request) -> None:
         assert "APIGroupDiscoveryList" in request.headers["accept"]
-        kind = {"resource": "networkpolicies", "responseKind": {"kind": "NetworkPolicy"}, "scope": "Namespaced"}
-        groups = [] if request.path == "/api" else [
-            {"metadata": {"name": "networking.k8s.io"}, "versions": [{"version": "v1", "resources": [kind]}]}
-        ]
+        kind = {
+            "resource": "networkpolicies",
+            "responseKind": {"kind": "NetworkPolicy"},
+            "scope": "Namespaced",
+        }
+        groups = (
+            []
+            if request.path == "/api"
+            else [
+                {
+                    "metadata": {"name": "networking.k8s.io"},
+                    "versions": [{"version": "v1", "resources": [kind]}],
+                }
+            ]
+        )
         handler.json(200, {"kind": "APIGroupDiscoveryList", "items": groups})
 
     api.on("GET", "/apis?", aggregated, times=2)
@@ -305,8 +320,13 @@ def test_aggregated_discovery_is_understood(api: FakeApi, kube: KubeClient) -> N
 def test_a_broken_aggregated_api_does_not_hide_the_others(api: FakeApi, kube: KubeClient) -> None:
     api.groups["metrics.k8s.io/v1beta1"] = []
     api.groups["cilium.io/v2"] = [{"name": "things", "kind": "Thing", "namespaced": False}]
-    api.on("GET", "/apis/metrics.*", busy(503), times=9)
+    api.on("GET", "/apis/metrics.*", busy(503, Retry_After="60"), times=1)
     assert kube.api_resources() == {("cilium.io/v2", "Thing")}
+    api.groups["metrics.k8s.io/v1beta1"] = [{"name": "nodes", "kind": "NodeMetrics", "namespaced": False}]
+    assert kube.has("metrics.k8s.io/v1beta1", "NodeMetrics"), (
+        "what could not be asked is asked when it matters"
+    )
+    assert not kube.has("cilium.io/v2", "Other")
 
 
 def test_permissions_are_asked_for_with_their_subresource(api: FakeApi, kube: KubeClient) -> None:
@@ -335,8 +355,8 @@ def test_pykube_speaks_to_the_same_cluster(api: FakeApi, kube: KubeClient) -> No
 
 def test_an_answer_that_is_no_json_is_explained(api: FakeApi, kube: KubeClient) -> None:
     api.on("GET", POD, lambda h, r: h.raw(200, b"<html><body>Sign in</body></html>"))
-    with pytest.raises(ServerError, match="login page"):
+    with pytest.raises(ServerError, match=r"login page"):
         kube.get("v1", "Pod", "a", "x")
     api.on("GET", POD, lambda h, r: h.raw(404, b"<html><body>No  such\n page</body></html>"))
-    with pytest.raises(NotFound, match="No such page"):
+    with pytest.raises(NotFound, match=r"No such page"):
         kube.get("v1", "Pod", "a", "x")

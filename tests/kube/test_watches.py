@@ -91,7 +91,11 @@ def test_a_silent_server_does_not_hold_a_watch_past_its_timeout(api: FakeApi, ku
 
 
 def event(kind: str, name: str, version: int, **extra: Any) -> bytes:
-    obj = {"kind": "Pod", "metadata": {"name": name, "namespace": "x", "resourceVersion": str(version)}, **extra}
+    obj = {
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": "x", "resourceVersion": str(version)},
+        **extra,
+    }
     return json.dumps({"type": kind, "object": obj}).encode() + b"\n"
 
 
@@ -234,9 +238,11 @@ def test_a_server_that_closes_at_once_is_not_asked_in_a_busy_loop(api: FakeApi, 
 
 
 def test_a_refused_watch_is_an_error_at_once(api: FakeApi, kube: KubeClient) -> None:
-    denied = 'pods is forbidden: User "jane" cannot watch resource "pods" in API group "" in the namespace "x"'
+    denied = (
+        'pods is forbidden: User "jane" cannot watch resource "pods" in API group "" in the namespace "x"'
+    )
     api.on("WATCH", PODS, lambda h, r: h.fail(403, "Forbidden", denied))
-    with pytest.raises(Forbidden, match='verb "watch" on "pods" in namespace "x"'):
+    with pytest.raises(Forbidden, match=r'verb "watch" on "pods" in namespace "x"'):
         list(kube.watch("v1", "Pod", "x", timeout=10))
 
 
@@ -257,7 +263,10 @@ def test_wait_for_returns_when_the_change_comes(api: FakeApi, kube: KubeClient) 
 
 
 def test_wait_for_can_wait_until_nothing_is_left(api: FakeApi, kube: KubeClient) -> None:
-    assert kube.wait_for("v1", "Pod", lambda pod: pod is None, name="a", namespace="x", timeout=5, what="gone") == {}
+    assert (
+        kube.wait_for("v1", "Pod", lambda pod: pod is None, name="a", namespace="x", timeout=5, what="gone")
+        == {}
+    )
 
     def remove(handler: Handler, request: Request) -> None:
         threading.Timer(0.05, api.remove, (f"{PODS}/a",)).start()
@@ -327,7 +336,9 @@ def test_a_wait_for_many_names_those_that_are_missing(api: FakeApi, kube: KubeCl
     api.put(f"{PODS}/a", {"status": {"phase": "Running"}})
     api.put(f"{PODS}/b", {"status": {"phase": "Pending"}})
     with pytest.raises(WaitTimeout) as caught:
-        kube.wait_for_all("v1", "Pod", ready, names=["a", "b", "c"], namespace="x", timeout=0.3, what="Running")
+        kube.wait_for_all(
+            "v1", "Pod", ready, names=["a", "b", "c"], namespace="x", timeout=0.3, what="Running"
+        )
     text = str(caught.value)
     assert "2 of 3 are not there yet" in text
     assert "b: phase Pending" in text
@@ -336,7 +347,7 @@ def test_a_wait_for_many_names_those_that_are_missing(api: FakeApi, kube: KubeCl
 
 def test_a_wait_on_an_api_that_is_gone_says_so(api: FakeApi, kube: KubeClient) -> None:
     api.on("GET", PODS, lambda h, r: h.cut(), times=999)
-    with pytest.raises(Unreachable, match="broke"):
+    with pytest.raises(Unreachable, match=r"broke"):
         kube.wait_for("v1", "Pod", ready, name="a", namespace="x", timeout=0.5, what="Ready")
 
 

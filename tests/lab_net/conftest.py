@@ -77,3 +77,34 @@ def policy_world(profile: str, directory: Path, *faults: str) -> World:
     world.pod("n/a", "lab-worker1", named={"web": 80})
     world.pod("n/b", "lab-worker2", named={"web": 81})
     return world
+
+
+def spread_world(profile: str, directory: Path, *faults: str) -> World:
+    """Build a world with clients x/a and x/c on the first node and a backend x/b1..3 on each node."""
+    _require_kernel()
+    world = World(profile, directory, faults)
+    world.namespace("x")
+    backends = [(f"x/b{i}", f"lab-worker{i}", {"app": "web"}) for i in (1, 2, 3)]
+    world.pods_at_once([("x/a", "lab-worker1", {}), ("x/c", "lab-worker1", {}), *backends])
+    return world
+
+
+def l7_world(directory: Path, *faults: str) -> World:
+    """Build a cilium world with a model server, clients near and far, and a stranger."""
+    _require_kernel()
+    world = World("cilium", directory, faults)
+    world.namespace("m")
+    world.namespace("o")
+    gateway = {"app": "gateway"}
+    world.pods_at_once(
+        [
+            ("m/model", "lab-worker1", {"app": "model"}),
+            ("m/near", "lab-worker1", gateway),
+            ("m/far", "lab-worker2", gateway),
+            ("m/other", "lab-worker3", {}),
+            ("m/stranger", "lab-worker2", {}),
+            ("o/foreign", "lab-worker2", gateway),
+        ],
+        serve=(("tcp", 80), ("http", 8080)),
+    )
+    return world

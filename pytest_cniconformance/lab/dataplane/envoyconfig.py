@@ -80,14 +80,25 @@ def _listener(directory: Path, direction: str, family: str, faults: Collection[s
         "name": f"{direction}-{family}",
         "transparent": True,
         "address": {"socket_address": {"address": "0.0.0.0" if family == IPV4 else "::", "port_value": port}},
-        "listener_filters": [
-            {
-                "name": "envoy.filters.listener.original_dst",
-                "typed_config": {"@type": f"{_TYPE}.extensions.filters.listener.original_dst.v3.OriginalDst"},
-            },
-            {"name": "envoy.filters.listener.original_src", "typed_config": keep_source},
-        ],
-        "filter_chains": [{"filters": [_connection_manager(directory, direction, faults)]}],
+        "listener_filters": [{"name": "envoy.filters.listener.original_src", "typed_config": keep_source}],
+        "filter_chains": [{"filters": [_remember_target(), _connection_manager(directory, direction, faults)]}],
+    }
+
+
+def _remember_target() -> Json:
+    """Send upstream what the socket was addressed to.
+
+    The original_dst listener filter would ask conntrack, and get the Service's address for translated connections.
+    """
+    value = {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}}
+    return {
+        "name": "envoy.filters.network.set_filter_state",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.filters.network.set_filter_state.v3.Config",
+            "on_new_connection": [
+                {"object_key": "envoy.network.transport_socket.original_dst_address", "format_string": value}
+            ],
+        },
     }
 
 

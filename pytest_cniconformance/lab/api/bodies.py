@@ -45,7 +45,7 @@ class Bodies:
         """Return a request's object, checked against its kind's schema and the path it was sent to."""
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized: json: not an object")
-        obj = drop_nulls(body) if not resource.custom else clone(body)
+        obj: Obj = drop_nulls(body) if not resource.custom else clone(body)
         _check_identity(resource, namespace, name, obj)
         if resource.custom or not self.schemas.is_valid(resource, obj):
             walk = Walk(self.schemas, custom=resource.custom)
@@ -65,6 +65,7 @@ class Bodies:
 
 
 def report_unknown(resource: Resource, unknown: list[str], options: Options) -> None:
+    """Refuse undeclared fields or warn of them, as ``fieldValidation`` asks."""
     texts = [f'unknown field "{path}"' for path in unknown]
     if texts and options.validation == "Strict":
         prefix = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '

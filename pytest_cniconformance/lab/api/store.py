@@ -239,7 +239,7 @@ class Store:
 def _stored(obj: Obj) -> Stored:
     # apiVersion and kind come first: lists of built-in kinds cut them off the cached JSON of their items.
     copied: Obj = clone(obj)
-    head = {name: copied.pop(name) for name in ("apiVersion", "kind") if name in copied}
+    head: Obj = {name: copied.pop(name) for name in ("apiVersion", "kind") if name in copied}
     return Stored({**head, **copied})
 
 

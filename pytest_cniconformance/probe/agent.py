@@ -603,11 +603,21 @@ def control_name(identity: str) -> str:
     return "\0cniconformance/" + identity
 
 
-async def serve_control(loop: Loop, server: Server) -> None:
-    """Tell the pod's own probe sessions the bound ports and the counters."""
+def bind_control(identity: str) -> socket.socket:
+    """Return the listening control socket; OSError if another agent serves under this name here."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(control_name(server.identity))
+    try:
+        listener.bind(control_name(identity))
+    except OSError as error:
+        raise OSError(
+            error.errno, f"another agent already serves as {identity} in this network namespace"
+        ) from error
     listener.listen(8)
+    return listener
+
+
+async def serve_control(loop: Loop, server: Server, listener: socket.socket) -> None:
+    """Tell the pod's own probe sessions the bound ports and the counters."""
     listener.setblocking(False)
     while True:
         await loop.io(listener, READ, None)
@@ -1571,7 +1581,7 @@ class Hold:
             "ended": self.ended,
             "sent": self.sent,
             "answered": self.answered,
-            "events": self.events,
+            "events": list(self.events),
             "responders": dict(self.responders),
             "ms": round((now() - self.began) * 1000, 3),
             "epoch": self.epoch,
@@ -1609,7 +1619,8 @@ class Hold:
             self.ended = error.strerror or str(error)
         finally:
             sock.close()
-            self.mark(False, self.ended or "stopped", now())
+            if self.ended:  # else it was stopped, which is no outage
+                self.mark(False, self.ended, now())
 
     async def _exchange(self, sock: socket.socket) -> None:
         channel = Channel(self.loop, sock)
@@ -1757,16 +1768,12 @@ class _Descriptor:
 
 async def main_serve(loop: Loop, server: Server, wanted: list[tuple[str, int]]) -> None:
     """Listen, say so on stdout, and answer until killed."""
+    listener = bind_control(server.identity)
     for protocol, port in wanted:
         server.listen(protocol, port)
-    control = loop.spawn(serve_control(loop, server))
-    print(
-        json.dumps(
-            {"serving": server.identity, "ports": server.ports, "ips": own_addresses()[socket.AF_INET]}
-        ),
-        flush=True,
-    )
-    await loop.join(control)
+    addresses = [address for found in own_addresses().values() for address in found]
+    print(json.dumps({"serving": server.identity, "ports": server.ports, "ips": addresses}), flush=True)
+    await loop.join(loop.spawn(serve_control(loop, server, listener)))
 
 
 def leave(*_: Any) -> None:

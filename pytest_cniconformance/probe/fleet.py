@@ -101,7 +101,7 @@ class Fleet:
                 raise answer
         return dict(zip(chosen, answers, strict=True))
 
-    def request(self, name: str, op: str, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
+    def request(self, name: str, op: str, /, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
         """Ask one agent. Raises :class:`SessionLost` and :class:`AgentError`."""
         return self.session(name).request(op, timeout=timeout, **arguments)
 

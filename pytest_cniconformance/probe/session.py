@@ -131,7 +131,7 @@ class AgentSession:
             raise SessionLost(f"{self.name}: {error}") from error
         raise SessionLost(f"{self.name}: the agent did not greet within {self._open_timeout:g} s")
 
-    def submit(self, op: str, **arguments: Any) -> Future[dict[str, Any]]:
+    def submit(self, op: str, /, **arguments: Any) -> Future[dict[str, Any]]:
         """Send a request and return its future, which may fail with :class:`SessionLost` or :class:`AgentError`."""
         future: Future[dict[str, Any]] = Future()
         try:
@@ -157,7 +157,7 @@ class AgentSession:
                 future.set_exception(StreamBroken(f"{self.name}: {error}"))
         return future
 
-    def request(self, op: str, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
+    def request(self, op: str, /, *, timeout: float = 30.0, **arguments: Any) -> dict[str, Any]:
         """Return the agent's answer; a stream that breaks meanwhile is opened anew and asked again, once.
 
         Raises :class:`SessionLost` (also after ``timeout`` seconds) and :class:`AgentError`.
@@ -166,7 +166,7 @@ class AgentSession:
         return self.finish(first, op, timeout=timeout, **arguments)
 
     def finish(
-        self, future: Future[dict[str, Any]], op: str, *, timeout: float, **arguments: Any
+        self, future: Future[dict[str, Any]], op: str, /, *, timeout: float, **arguments: Any
     ) -> dict[str, Any]:
         """Wait for a submitted request, repeating it once if its stream was lost. See :meth:`request`."""
         try:

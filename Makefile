@@ -21,7 +21,7 @@ lint: $(VENV)/.ready
 	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT) && cp -rp pytest_cniconformance $(LAYOUT)/ \
 	&& cp -rp suites fixtures $(LAYOUT)/pytest_cniconformance/ && cp -rp kind-configs $(LAYOUT)/pytest_cniconformance/kind_configs
 	cd $(LAYOUT) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
-	PYTHONPATH=$(LAYOUT) $(BIN)/lint-imports
+	cd $(LAYOUT) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/.importlinter --no-cache
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest $(ARGS)

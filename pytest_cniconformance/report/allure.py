@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pytest_cniconformance.model.requirement import Level, Outcome
 from pytest_cniconformance.report import codec
-from pytest_cniconformance.report.files import write_text
+from pytest_cniconformance.report.atomic import write_text
 from pytest_cniconformance.report.grid import matrix_text
 from pytest_cniconformance.report.redact import PATTERNS_ONLY
 from pytest_cniconformance.report.summary import name_of

@@ -175,3 +175,40 @@ def test_an_empty_run_renders() -> None:
         checks=[],
     )
     assert "no check gave a result" in html.render(empty)
+
+
+PAIRS = [
+    *((ink, ground) for ink in ("ink", "muted", "link") for ground in ("bg", "card", "soft")),
+    *((tone, f"{tone}-bg") for tone in ("good", "bad", "unsure", "neutral", "open", "denied")),
+    *((tone, "card") for tone in ("good", "bad", "unsure", "neutral")),
+    ("unsure", "unsure-bg"),
+]
+
+
+def _palettes() -> list[dict[str, str]]:
+    css = _inline(html.render(sample.calico_run()), "style")
+    light, dark = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    first = dict(re.findall(r"--([\w-]+): (#\w+)", light))
+    return [first, first | dict(re.findall(r"--([\w-]+): (#\w+)", dark))]
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(c * 2 for c in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(first: str, second: str) -> float:
+    low, high = sorted((_luminance(first), _luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_every_text_has_the_contrast_of_wcag_aa(scheme: int) -> None:
+    palette = _palettes()[scheme]
+    weak = {pair: _contrast(*(palette[name] for name in pair)) for pair in PAIRS}
+    assert not {pair: ratio for pair, ratio in weak.items() if ratio < 4.5}
+    # Lines, bars and borders that carry meaning: 3 to 1 (WCAG 1.4.11); their words stand beside them.
+    for name in ("path", "base", "s0", "s1", "focus"):
+        assert _contrast(palette[name], palette["card"]) >= 3, name

@@ -17,9 +17,9 @@ from pytest_cniconformance.model.requirement import Outcome
 from pytest_cniconformance.report import allure, junit, terminal
 from pytest_cniconformance.report.check import Trait
 from pytest_cniconformance.report.evidence import check_record
+from pytest_cniconformance.report.files import write_reports
 from pytest_cniconformance.report.record import RunRecord
 from pytest_cniconformance.report.redact import MASK, PATTERNS_ONLY, Redactor
-from pytest_cniconformance.report.write import write_reports
 
 if TYPE_CHECKING:
     from pathlib import Path

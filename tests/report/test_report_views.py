@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.report import html, junit, markdown, terminal
+from pytest_cniconformance.report.files import write_reports
 from pytest_cniconformance.report.text import one_line, visible
 from pytest_cniconformance.report.view import EMULATED, duration, microseconds
-from pytest_cniconformance.report.write import write_reports
 
 RUNS = [sample.calico_run, sample.troubled_run, sample.flannel_run]
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pytest_cniconformance.kube import KubeClient
+
 AGENT_FILE = Path(__file__).with_name("agent.py")
 """The agent as it lies in this package; pods get the same bytes through a ConfigMap."""
 
@@ -68,6 +70,10 @@ class ExecOpener(Protocol):
         self, namespace: str, pod: str, argv: Sequence[str], *, container: str | None = None
     ) -> ExecStream:
         """Start a command in a container with stdin, stdout and stderr attached."""
+
+
+if TYPE_CHECKING:
+    _client_fits: type[ExecOpener] = KubeClient
 
 
 class _Lines:

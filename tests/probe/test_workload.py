@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Probe pods are admitted under Pod Security ``restricted`` and carry the very agent that is tested here."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from pytest_cniconformance.probe import agent_config_map, probe_pod
+from pytest_cniconformance.probe.transport import AGENT_FILE
+
+
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (found,) = pod["spec"]["containers"]
+    return dict(found)
+
+
+def test_config_map_holds_the_agent_and_fits() -> None:
+    text = agent_config_map("x")["data"]["agent.py"]
+    assert text == AGENT_FILE.read_text()
+    assert len(text) < 200_000  # a ConfigMap may hold 1 MiB, its last-applied annotation 256 KiB
+
+
+def test_pod_meets_pod_security_restricted() -> None:
+    pod = probe_pod("a", "x")
+    security = pod["spec"]["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] != 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"} in security["sysctls"]
+    assert container(pod)["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container(pod)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "hostNetwork" not in pod["spec"]
+    assert {next(iter(set(v) - {"name"})) for v in pod["spec"]["volumes"]} <= {"configMap", "emptyDir"}
+
+
+def test_pod_serves_what_it_declares() -> None:
+    pod = probe_pod(
+        "a", "x", tcp=(80,), udp=(53,), sctp=(90,), http=(80, 8080), port_names={"web": (80, "TCP")}
+    )
+    command = container(pod)["command"]
+    assert command[:4] == ["python3", "-I", "-S", "/cniconformance/agent.py"]
+    listens = [after for word, after in pairwise(command) if word == "--listen"]
+    assert listens == ["TCP:80", "TCP:8080", "UDP:53", "SCTP:90"]
+    assert container(pod)["ports"][0] == {"containerPort": 80, "protocol": "TCP", "name": "web"}
+    assert command[command.index("--identity") + 1] == "x/a"
+
+
+def test_host_network_pod_takes_free_ports_only() -> None:
+    pod = probe_pod("a", "x", host_network=True)
+    command = container(pod)["command"]
+    assert [word for word in command if ":" in word] == ["TCP:0", "UDP:0"]
+    assert container(pod)["ports"] == []
+    assert "sysctls" not in pod["spec"]["securityContext"]
+
+
+@pytest.mark.parametrize("node", [None, "worker1"])
+def test_pod_can_be_put_on_a_node(node: str | None) -> None:
+    spec = probe_pod("a", "x", node=node)["spec"]
+    assert spec.get("nodeSelector") == ({"kubernetes.io/hostname": node} if node else None)

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LoadBalancer Services, as MetalLB serves them in layer 2 mode.
+
+The addresses go to ``status.loadBalancer.ingress``; the node that answers for them is elected and written to the
+annotation ``lab.cniconformance/announced-by``, which the dataplane follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from typing import TYPE_CHECKING
+
+from pytest_cniconformance.lab.api.objects import Obj, clone, key_of, name_of, namespace_of
+from pytest_cniconformance.lab.api.selectors import matches
+from pytest_cniconformance.lab.control.base import Controller
+from pytest_cniconformance.lab.control.endpoints import SERVICE_NAME, SLICES
+from pytest_cniconformance.lab.control.events import record_event
+from pytest_cniconformance.lab.control.pools import Address, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_cniconformance.lab.api.store import Event, Store
+
+ANNOUNCED_BY = "lab.cniconformance/announced-by"
+ALLOCATED_FROM = "metallb.io/ip-allocated-from-pool"
+POOLS = "ipaddresspools.metallb.io"
+ADVERTISEMENTS = "l2advertisements.metallb.io"
+CLASSES = (None, "metallb.io/metallb", "metallb.universe.tf/metallb")
+_PREFIXES = ("metallb.io/", "metallb.universe.tf/")
+_EXCLUDED = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+
+class NoAddress(Exception):
+    """No address can be given; the text is MetalLB's reason."""
+
+
+class LoadBalancerController(Controller):
+    """Gives addresses from MetalLB's pools and elects the announcing nodes."""
+
+    resources = ("services", "nodes", SLICES, POOLS, ADVERTISEMENTS)
+
+    def __init__(self, store: Store, faults: frozenset[str] = frozenset()) -> None:
+        super().__init__(store)
+        self._faults = faults
+
+    def react(self, events: Sequence[Event]) -> None:
+        """Bring every LoadBalancer Service up to date: there are few, and they compete for addresses."""
+        pools = [Pool.of(obj) for obj in self.store.list(POOLS)]
+        for service in self.store.list("services"):
+            if service["metadata"].get("deletionTimestamp"):
+                continue
+            if service["spec"]["type"] == "LoadBalancer":
+                if service["spec"].get("loadBalancerClass") in CLASSES:
+                    self._serve(service, pools)
+            elif _addresses(service) or ANNOUNCED_BY in (service["metadata"].get("annotations") or {}):
+                self._write(service, [], None, None)
+
+    def _serve(self, service: Obj, pools: list[Pool]) -> None:
+        if "lb-no-address" in self._faults:
+            return
+        before = _addresses(service)
+        try:
+            addresses, pool = self._allocate(service, pools, before)
+        except NoAddress as failure:
+            text = f'Failed to allocate IP for "{key_of(service)}": {failure}'
+            if before or not self._told(service, text):
+                record_event(
+                    self.store, service, "AllocationFailed", text, component=_CONTROLLER, warning=True
+                )
+            self._write(service, [], None, None)
+            return
+        node = self._elect(service, addresses, pool)
+        written = self._write(service, addresses, pool, node)
+        if addresses != before:
+            shown = " ".join(f'"{address}"' for address in addresses)
+            record_event(self.store, written, "IPAllocated", f"Assigned IP [{shown}]", component=_CONTROLLER)
+        announced = (service["metadata"].get("annotations") or {}).get(ANNOUNCED_BY)
+        if node is not None and node != announced:
+            text = f'announcing from node "{node}" with protocol "layer2"'
+            record_event(self.store, written, "nodeAssigned", text, component="metallb-speaker")
+
+    def _told(self, service: Obj, text: str) -> bool:
+        uid = service["metadata"]["uid"]
+        return any(
+            event["involvedObject"].get("uid") == uid and event["message"] == text
+            for event in self.store.list("events", namespace_of(service))
+        )
+
+    # --- addresses ---------------------------------------------------------------------------------------------
+
+    def _allocate(self, service: Obj, pools: list[Pool], before: list[str]) -> tuple[list[str], Pool]:
+        requested = _requested(service)
+        wanted_pool = _annotation(service, "address-pool")
+        if not pools:
+            raise NoAddress("no available IPs")
+        candidates = self._candidates(service, pools, wanted_pool, bool(requested))
+        families = service["spec"].get("ipFamilies") or ["IPv4"]
+        if before and (not requested or requested == before):
+            kept = next(
+                (pool for pool in candidates if all(ipaddress.ip_address(a) in pool for a in before)), None
+            )
+            if kept is not None and not any(self._taken(ipaddress.ip_address(a), service) for a in before):
+                return before, kept
+        if requested:
+            return self._take_requested(service, requested, candidates)
+        for pool in candidates:
+            chosen = [
+                next((one for one in pool.addresses(family) if not self._taken(one, service)), None)
+                for family in families
+            ]
+            found = [str(one) for one in chosen if one is not None]
+            if len(found) == len(families) or (
+                found and service["spec"].get("ipFamilyPolicy") == "PreferDualStack"
+            ):
+                return found, pool
+        if wanted_pool:
+            raise NoAddress(f'no available IPs in pool "{wanted_pool}" for {_family_name(families)} IPFamily')
+        raise NoAddress("no available IPs")
+
+    def _candidates(self, service: Obj, pools: list[Pool], wanted: str, requested: bool) -> list[Pool]:
+        namespace = self.store.get("namespaces", None, namespace_of(service)) or {"metadata": {}}
+        if "lb-wrong-pool" in self._faults:
+            return [pool for pool in pools if pool.name != wanted][-1:] or [_beyond(pools[0])]
+        if wanted:
+            named = [pool for pool in pools if pool.name == wanted]
+            if not named:
+                raise NoAddress(f'unknown pool "{wanted}"')
+            return named
+        usable = [
+            pool for pool in pools if (pool.auto_assign or requested) and pool.serves(service, namespace)
+        ]
+        pinned_first = sorted(usable, key=lambda pool: (pool.allocation is None, pool.priority, pool.name))
+        return pinned_first
+
+    def _take_requested(
+        self, service: Obj, requested: list[str], pools: list[Pool]
+    ) -> tuple[list[str], Pool]:
+        pool = None
+        for text in requested:
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                raise NoAddress(f'invalid spec.loadBalancerIP "{text}"') from None
+            pool = next((one for one in pools if address in one), None)
+            if pool is None:
+                raise NoAddress(f'["{text}"] is not allowed in config')
+            if holder := self._taken(address, service):
+                raise NoAddress(
+                    f'can\'t change sharing key for "{key_of(service)}", address also in use by {holder}'
+                )
+        assert pool is not None
+        return requested, pool
+
+    def _taken(self, address: Address, service: Obj) -> str:
+        """Return the Service that holds an address and does not share it with this one; empty when free."""
+        for other in self.store.list("services"):
+            if key_of(other) == key_of(service) or str(address) not in _addresses(other):
+                continue
+            if other["spec"]["type"] == "LoadBalancer" and not _may_share(service, other):
+                return key_of(other)
+        return ""
+
+    # --- announcing --------------------------------------------------------------------------------------------
+
+    def _elect(self, service: Obj, addresses: list[str], pool: Pool) -> str | None:
+        """Return the node that answers for the Service's addresses, None when no node may."""
+        local = service["spec"].get("externalTrafficPolicy") == "Local"
+        ready = self._nodes_with_ready_endpoints(service)
+        if not ready:
+            return None
+        eligible = [
+            name_of(node)
+            for node in self.store.list("nodes")
+            if _is_ready(node)
+            and _EXCLUDED not in (node["metadata"].get("labels") or {})
+            and self._advertises(pool, node)
+            and (not local or name_of(node) in ready)
+        ]
+
+        def rank(node: str) -> bytes:
+            return hashlib.sha256(f"{node}#{addresses[0]}".encode()).digest()
+
+        return min(eligible, key=rank, default=None)
+
+    def _nodes_with_ready_endpoints(self, service: Obj) -> set[str]:
+        found: set[str] = set()
+        for one in self.store.list(SLICES, namespace_of(service)):
+            if (one["metadata"].get("labels") or {}).get(SERVICE_NAME) == name_of(service):
+                for endpoint in one.get("endpoints") or ():
+                    if (endpoint.get("conditions") or {}).get("ready", True):
+                        found.add(endpoint.get("nodeName", ""))
+        return found
+
+    def _advertises(self, pool: Pool, node: Obj) -> bool:
+        labels = node["metadata"].get("labels") or {}
+        for obj in self.store.list(ADVERTISEMENTS):
+            spec = obj.get("spec") or {}
+            names, selectors = spec.get("ipAddressPools") or (), spec.get("ipAddressPoolSelectors") or ()
+            covers = (
+                (not names and not selectors)
+                or pool.name in names
+                or any(matches(selector, pool.labels) for selector in selectors)
+            )
+            nodes = spec.get("nodeSelectors") or ()
+            if covers and (not nodes or any(matches(selector, labels) for selector in nodes)):
+                return True
+        return False
+
+    def _write(self, service: Obj, addresses: list[str], pool: Pool | None, node: str | None) -> Obj:
+        changed = clone(service)
+        annotations = changed["metadata"].setdefault("annotations", {})
+        for name, value in ((ANNOUNCED_BY, node), (ALLOCATED_FROM, pool.name if pool else None)):
+            if value is None:
+                annotations.pop(name, None)
+            else:
+                annotations[name] = value
+        if not annotations:
+            del changed["metadata"]["annotations"]
+        ingress = [{"ip": address, "ipMode": "VIP"} for address in addresses]
+        changed["status"] = {
+            **changed.get("status", {}),
+            "loadBalancer": {"ingress": ingress} if ingress else {},
+        }
+        return self.store.update("services", changed)
+
+
+_CONTROLLER = "metallb-controller"
+
+
+def _annotation(service: Obj, name: str) -> str:
+    annotations = service["metadata"].get("annotations") or {}
+    return next(
+        (str(annotations[prefix + name]) for prefix in _PREFIXES if annotations.get(prefix + name)), ""
+    )
+
+
+def _requested(service: Obj) -> list[str]:
+    text = _annotation(service, "loadBalancerIPs") or service["spec"].get("loadBalancerIP") or ""
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
+def _addresses(service: Obj) -> list[str]:
+    ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
+    return [one["ip"] for one in ingress if one.get("ip")]
+
+
+def _may_share(service: Obj, other: Obj) -> bool:
+    key = _annotation(service, "allow-shared-ip")
+    if not key or key != _annotation(other, "allow-shared-ip"):
+        return False
+    mine, theirs = service["spec"], other["spec"]
+    ports = {(port["protocol"], port["port"]) for port in mine.get("ports") or ()}
+    if ports & {(port["protocol"], port["port"]) for port in theirs.get("ports") or ()}:
+        return False
+    cluster = mine.get("externalTrafficPolicy") == theirs.get("externalTrafficPolicy") == "Cluster"
+    return bool(cluster or mine.get("selector") == theirs.get("selector"))
+
+
+def _is_ready(node: Obj) -> bool:
+    conditions = node.get("status", {}).get("conditions") or ()
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
+def _beyond(pool: Pool) -> Pool:
+    """Return a pool of the addresses right after a pool's end (for the fault lb-wrong-pool)."""
+    _, last = pool.ranges[-1]
+    return Pool(pool.name, pool.labels, ((last + 1, last + 16),), True, False, pool.priority, None)
+
+
+def _family_name(families: Sequence[str]) -> str:
+    return "dual" if len(families) > 1 else families[0].lower()

@@ -110,7 +110,7 @@ class LabCluster:
                 kubeconfig=directory / "kubeconfig",
                 context=answer["context"],
                 server=answer["server"],
-                external=answer["external"],
+                external=_outside(answer["daemon"]),
                 notes=answer["notes"],
                 _process=process,
                 _alive=alive_write,
@@ -131,6 +131,7 @@ class LabCluster:
         """End the lab and wait until it is gone; harmless when it is already."""
         if self._alive < 0:
             return
+        died = not self.running
         os.close(self._alive)
         self._alive = -1
         try:
@@ -139,7 +140,8 @@ class LabCluster:
             self._process.kill()  # takes the daemon with it, and so everything else
             self._process.wait()
         self.kubeconfig.unlink(missing_ok=True)
-        (self.directory / "lab.log").unlink(missing_ok=True)
+        if not died:  # otherwise the log says why
+            (self.directory / "lab.log").unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -164,7 +166,7 @@ def _await_ready(
 ) -> dict[str, Any]:
     """Read the supervisor's reports until the lab is ready. Raises LabError."""
     deadline = time.monotonic() + timeout
-    buffer, stage = b"", "starting"
+    buffer, stage, daemon = b"", "starting", 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([status], [], [], left)[0]:
@@ -182,11 +184,18 @@ def _await_ready(
             message: dict[str, Any] = json.loads(line)
             if "error" in message:
                 raise LabError(message["error"])
-            if "stage" in message:
-                stage = message["stage"]
+            stage = message.get("stage", stage)
+            daemon = message.get("daemon", daemon)
             if "ready" in message:
-                ready: dict[str, Any] = message["ready"]
-                return ready
+                return {**message["ready"], "daemon": daemon}
+
+
+def _outside(daemon: int) -> list[str]:
+    """Return the command that enters the outside host's network, of a daemon with this process id."""
+    argv = ["nsenter", f"--net=/proc/{daemon}/root/run/netns/outside"]
+    if os.geteuid() != 0:
+        argv += [f"--user=/proc/{daemon}/ns/user", "--preserve-credentials"]
+    return [*argv, "--"]
 
 
 def _tail(directory: Path) -> str:

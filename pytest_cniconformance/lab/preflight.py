@@ -30,12 +30,12 @@ def check_tools() -> None:
             "install them with `pip install 'pytest-cniconformance[lab]'`"
         )
     if problems:
-        raise LabError("the lab cannot start: " + "; ".join(problems))
+        raise LabError("; ".join(problems))
 
 
 def explain_namespaces(error: OSError) -> LabError:
     """Turn the kernel's refusal to make namespaces into advice."""
-    text = f"the lab cannot start: this machine does not let {_who()} create namespaces ({error.strerror})"
+    text = f"this machine does not let {_who()} create namespaces ({error.strerror})"
     for path, bad, advice in (
         ("/proc/sys/user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
         ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
@@ -48,7 +48,9 @@ def explain_namespaces(error: OSError) -> LabError:
         if os.geteuid() != 0 and _read(path) == bad:
             return LabError(f"{text}; allow it with `sudo {advice}`, or run as root")
     if os.geteuid() == 0:
-        return LabError(f"{text}; in a container, run it with --privileged (or --cap-add SYS_ADMIN,NET_ADMIN)")
+        return LabError(
+            f"{text}; in a container, run it with --privileged (or --cap-add SYS_ADMIN,NET_ADMIN)"
+        )
     return LabError(f"{text}; run as root, or allow unprivileged user namespaces")
 
 
@@ -61,8 +63,7 @@ def explain_mount(error: OSError) -> LabError:
         else "in a container, run it with --privileged; elsewhere, run as root"
     )
     return LabError(
-        f"the lab cannot start: {_who()} may make namespaces here but not mount {error.filename} "
-        f"({error.strerror}); {advice}"
+        f"{_who()} may make namespaces here but not mount {error.filename} ({error.strerror}); {advice}"
     )
 
 

@@ -24,9 +24,7 @@ from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.node import syscalls
 
 _FILES = ("kubeconfig", "lab.log")
-_MINE = (
-    syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
-)
+_MINE = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
 
 
 def main(argument: str) -> int:
@@ -46,6 +44,7 @@ def main(argument: str) -> int:
     except LabError as error:
         report(request["status_fd"], {"error": str(error)})
         return 1
+    report(request["status_fd"], {"daemon": daemon})
     os.close(request["status_fd"])
     listener.close()
     code = _watch(daemon, owner, request["alive_fd"])
@@ -81,10 +80,14 @@ def _leave(*, rootless: bool) -> None:
             raise preflight.explain_namespaces(error) from error
 
 
-def _become_daemon(request: dict[str, Any], listener: socket.socket, directory: int, *, rootless: bool) -> NoReturn:
+def _become_daemon(
+    request: dict[str, Any], listener: socket.socket, directory: int, *, rootless: bool
+) -> NoReturn:
     code = 1
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Gaining rights in a user namespace hides a process from its own user, who has to enter the lab.
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             _mount()

@@ -112,20 +112,32 @@ def test_a_pod_waits_for_a_missing_config_map() -> None:
 
 def test_projected_token_and_downward_files() -> None:
     async def check(bench: Bench) -> None:
+        base = "/var/run/secrets/kubernetes.io/serviceaccount"
         items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
+        own = [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
+        sources = [
+            {"serviceAccountToken": {"path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": own}},
+        ]
+        _config_map(bench, "kube-root-ca.crt", **{"ca.crt": "CERTIFICATE"})
         bench.pod(
             "p",
             metadata={"labels": {"a": "b"}},
-            volumes=[{"name": "d", "downwardAPI": {"items": items}}, {"name": "e", "emptyDir": {}}],
+            volumes=[
+                {"name": "d", "downwardAPI": {"items": items}},
+                {"name": "e", "emptyDir": {}},
+                {"name": "t", "projected": {"sources": sources}},
+            ],
             container={
                 "volumeMounts": [
                     {"name": "d", "mountPath": "/down"},
                     {"name": "e", "mountPath": "/usr/share/own/e"},
+                    {"name": "t", "mountPath": base, "readOnly": True},
                 ]
             },
         )
         await bench.ready("p")
-        base = "/var/run/secrets/kubernetes.io/serviceaccount"
         assert await _cat(bench, "p", f"{base}/token") == "token-of-default-default"
         assert await _cat(bench, "p", f"{base}/namespace") == "default"
         assert await _cat(bench, "p", f"{base}/ca.crt") == "CERTIFICATE"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pytest_cniconformance.lab.api.objects import Obj
 from pytest_cniconformance.lab.api.store import Store
 from pytest_cniconformance.lab.dataplane.addressing import Plan
 from pytest_cniconformance.lab.node.netns import NetnsSockets
@@ -41,10 +42,8 @@ class Cluster:
     dataplane: PodNetwork
     plan: Plan
     sockets: NetnsSockets
-    token: Callable[[str, str, str], str]
-    """Makes the bearer token of a service account: (namespace, name, pod name)."""
-    ca_pem: str
-    """The certificate authority of the API server."""
+    token: Callable[[Obj], str]
+    """Makes the service account token of a pod."""
     cluster_dns: tuple[str, ...]
     upstream_dns: tuple[str, ...]
     path: str

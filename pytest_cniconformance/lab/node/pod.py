@@ -17,7 +17,7 @@ from pytest_cniconformance.lab.node.context import ConfigError
 from pytest_cniconformance.lab.node.environment import container_env, expand
 from pytest_cniconformance.lab.node.security import identity
 from pytest_cniconformance.lab.node.status import conditions_of, container_status, phase_of
-from pytest_cniconformance.lab.node.volumes import TOKEN_PATH, TOKEN_VOLUME, PodVolumes, needs_token
+from pytest_cniconformance.lab.node.volumes import PodVolumes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -252,8 +252,6 @@ class PodWorker:
         target = container.get("terminationMessagePath") or _TERMINATION_LOG
         mounts.append({"source": str(log), "target": target, "readonly": False})
         wanted = list(container.get("volumeMounts") or [])
-        if needs_token(self.pod):
-            wanted.append({"name": TOKEN_VOLUME["name"], "mountPath": TOKEN_PATH, "readOnly": True})
         # Parents first, so that a volume inside another volume's path stays visible.
         for mount in sorted(wanted, key=lambda mount: mount["mountPath"].count("/")):
             source, readonly = self._volumes.source(mount["name"])

@@ -90,7 +90,10 @@ class ZygoteRunner:
                 child = await self.start(process, files)
             except StartError as error:
                 return 127, b"", str(error).encode()
-            code = await child.wait()
+            try:
+                code = await child.wait()
+            finally:
+                child.kill()  # whoever gives up waiting wants no more of it
             out, err = (os.pread(fd, os.fstat(fd).st_size, 0) for fd in files[1:])
             return code, out, err
         finally:

@@ -24,27 +24,6 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.node.context import Cluster
 
 _serial = itertools.count(1)
-TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-TOKEN_VOLUME: dict[str, object] = {
-    "name": "kube-api-access-lab",
-    "projected": {
-        "sources": [
-            {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
-            {
-                "configMap": {
-                    "name": "kube-root-ca.crt",
-                    "items": [{"key": "ca.crt", "path": "ca.crt"}],
-                    "optional": True,
-                }
-            },
-            {
-                "downwardAPI": {
-                    "items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
-                }
-            },
-        ]
-    },
-}
 _FROM_API = ("configMap", "secret", "projected", "downwardAPI")
 
 
@@ -64,9 +43,8 @@ class PodVolumes:
         self._ips: Sequence[str] = ()
         self._directory = cluster.directory / pod["metadata"]["uid"] / "volumes"
         self._content: dict[str, dict[str, _File]] = {}
+        self._tokens: dict[str, _File] = {}
         self._volumes = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
-        if needs_token(pod):
-            self._volumes[str(TOKEN_VOLUME["name"])] = dict(TOKEN_VOLUME)
 
     def prepare(self, ips: Sequence[str]) -> None:
         """Create every volume. Raises ConfigError while a source is missing."""
@@ -163,10 +141,12 @@ class PodVolumes:
         if ref := source.get("downwardAPI"):
             return {item["path"]: self._field(item, mode) for item in ref.get("items") or []}
         if ref := source.get("serviceAccountToken"):
-            pod = self._pod
-            account = pod["spec"].get("serviceAccountName", "default")
-            token = self._cluster.token(namespace_of(pod), account, pod["metadata"]["name"])
-            return {ref.get("path", "token"): _File(token.encode(), mode)}
+            path = ref.get("path", "token")
+            known = self._tokens.get(path)
+            if known is None:
+                # Issued once: every refresh would otherwise be a change of the volume.
+                known = self._tokens[path] = _File(self._cluster.token(self._pod).encode(), mode)
+            return {path: known}
         raise ConfigError(f"unsupported projected source {next(iter(source), '')}")
 
     def _field(self, item: Obj, mode: int) -> _File:
@@ -179,8 +159,6 @@ class PodVolumes:
         optional = bool(ref.get("optional"))
         namespace = namespace_of(self._pod)
         data = config_data(self._cluster.store, namespace, kind, name, optional=optional)
-        if kind == "configmap" and name == "kube-root-ca.crt" and not data:
-            data = {"ca.crt": self._cluster.ca_pem.encode()}
         items = ref.get("items")
         if not items:
             return {key: _File(value, mode) for key, value in data.items()}
@@ -191,12 +169,3 @@ class PodVolumes:
             elif not optional:
                 raise ConfigError(f"references non-existent config key: {item['key']}")
         return files
-
-
-def needs_token(pod: Obj) -> bool:
-    """Whether the kubelet must mount a service account token that admission has not put into the spec."""
-    if pod["spec"].get("automountServiceAccountToken") is False:
-        return False
-    containers = [*(pod["spec"].get("initContainers") or []), *pod["spec"]["containers"]]
-    mounts = (mount for container in containers for mount in container.get("volumeMounts") or [])
-    return all(mount["mountPath"].rstrip("/") != TOKEN_PATH for mount in mounts)

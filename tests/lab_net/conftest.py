@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def _require_kernel() -> None:
+def require_kernel() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to make network namespaces")
     missing = [tool for tool in ("ip", "nft", "bridge", "unshare", "nsenter") if not shutil.which(tool)]
@@ -27,7 +27,7 @@ def _require_kernel() -> None:
 @pytest.fixture
 def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
     """Build worlds that are gone after the test."""
-    _require_kernel()
+    require_kernel()
     worlds: list[World] = []
 
     def make(profile: str, *faults: str, families: tuple[str, ...] = ("ipv4",)) -> World:
@@ -43,7 +43,7 @@ def make_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
 @pytest.fixture(scope="module", params=["flannel", "calico", "cilium"])
 def any_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Give a sound world of each profile, with two pods on the first node and one on the second."""
-    _require_kernel()
+    require_kernel()
     world = World(request.param, tmp_path_factory.mktemp(request.param))
     try:
         world.namespace("x")
@@ -60,7 +60,7 @@ def policy_world(profile: str, directory: Path, *faults: str) -> World:
 
     x/a and y/a share the first node; n/a and n/b have a port named web, 80 and 81.
     """
-    _require_kernel()
+    require_kernel()
     world = World(profile, directory, faults)
     for name in ("x", "y", "z", "n"):
         world.namespace(name, ns=name)
@@ -81,7 +81,7 @@ def policy_world(profile: str, directory: Path, *faults: str) -> World:
 
 def spread_world(profile: str, directory: Path, *faults: str) -> World:
     """Build a world with clients x/a and x/c on the first node and a backend x/b1..3 on each node."""
-    _require_kernel()
+    require_kernel()
     world = World(profile, directory, faults)
     world.namespace("x")
     backends = [(f"x/b{i}", f"lab-worker{i}", {"app": "web"}) for i in (1, 2, 3)]
@@ -91,7 +91,7 @@ def spread_world(profile: str, directory: Path, *faults: str) -> World:
 
 def l7_world(directory: Path, *faults: str) -> World:
     """Build a cilium world with a model server, clients near and far, and a stranger."""
-    _require_kernel()
+    require_kernel()
     world = World("cilium", directory, faults)
     world.namespace("m")
     world.namespace("o")

@@ -196,7 +196,9 @@ def hairpin(world: World) -> bool:
 def node_to_pod(world: World) -> bool:
     """The kubelet is root and gets through to local pods; a workload of another user does not."""
     script = "import socket; socket.create_connection(('{ip}', 80), 0.5)"
-    nobody = f"setpriv --reuid 65534 python3 -c \"{script.format(ip=world.pods['x/a'].ip)}\" && echo fine || true"
+    nobody = (
+        f'setpriv --reuid 65534 python3 -c "{script.format(ip=world.pods["x/a"].ip)}" && echo fine || true'
+    )
     remote = world.probe("lab-worker2", world.pods["x/a"].ip) != OPEN
     local = "fine" not in world.shell(f"({nobody}) 2>/dev/null", "lab-worker1")
     return world.probe("lab-worker1", world.pods["x/a"].ip) == OPEN and remote and local
@@ -318,7 +320,11 @@ L7: dict[str, Symptom] = {
 }
 
 CASES = [
-    *((name, profile, symptom, policy_world) for name, symptom in POLICY.items() for profile in ("calico", "cilium")),
+    *(
+        (name, profile, symptom, policy_world)
+        for name, symptom in POLICY.items()
+        for profile in ("calico", "cilium")
+    ),
     *(
         (name, profile, symptom, spread_world)
         for name, symptom in NETWORK.items()

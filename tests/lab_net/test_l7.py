@@ -116,7 +116,9 @@ def test_a_layer_4_rule_for_the_same_peer_lifts_the_restriction(world: World) ->
     enforced(world, "m/near")
     plain = {
         "endpointSelector": {"matchLabels": {"app": "model"}},
-        "ingress": [{"fromEndpoints": [CLIENT], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}],
+        "ingress": [
+            {"fromEndpoints": [CLIENT], "toPorts": [{"ports": [{"port": "8080", "protocol": "TCP"}]}]}
+        ],
     }
     world.cilium_policy("m/plain", plain)
     assert world.http("m/near", world.pods["m/model"].ip, 8080, ("GET", "/secret")) == [200]

@@ -81,7 +81,12 @@ def test_selectors_in_one_peer_are_anded_and_peers_ored(world: World) -> None:
     world.policy("x/p", np({"pod": "a"}, ingress=[{"from": apart}]))
     expect(
         world,
-        {("y/b", "x/a", 80): OPEN, ("y/a", "x/a", 80): OPEN, ("x/b", "x/a", 80): OPEN, ("z/b", "x/a", 80): DROP},
+        {
+            ("y/b", "x/a", 80): OPEN,
+            ("y/a", "x/a", 80): OPEN,
+            ("x/b", "x/a", 80): OPEN,
+            ("z/b", "x/a", 80): DROP,
+        },
     )
 
 
@@ -135,7 +140,12 @@ def test_policies_add_up(world: World) -> None:
         world.policy(f"x/{name}", np({"pod": "a"}, ingress=[{"from": [peer], "ports": [{"port": port}]}]))
     expect(
         world,
-        {("y/a", "x/a", 80): OPEN, ("z/a", "x/a", 81): OPEN, ("y/a", "x/a", 81): DROP, ("z/a", "x/a", 80): DROP},
+        {
+            ("y/a", "x/a", 80): OPEN,
+            ("z/a", "x/a", 81): OPEN,
+            ("y/a", "x/a", 81): DROP,
+            ("z/a", "x/a", 80): DROP,
+        },
     )
 
 
@@ -146,7 +156,12 @@ def test_both_directions_have_to_allow(world: World) -> None:
     world.policy("y/in", np({"pod": "b"}, ingress=only_z))
     expect(
         world,
-        {("x/a", "y/b", 80): DROP, ("x/a", "y/a", 80): OPEN, ("z/a", "y/b", 80): OPEN, ("x/a", "z/a", 80): DROP},
+        {
+            ("x/a", "y/b", 80): DROP,
+            ("x/a", "y/a", 80): OPEN,
+            ("z/a", "y/b", 80): OPEN,
+            ("x/a", "z/a", 80): DROP,
+        },
     )
 
 
@@ -155,7 +170,12 @@ def test_named_ports_are_those_of_the_destination(world: World) -> None:
     world.policy("n/p", np(ingress=[{"ports": [{"port": "web"}]}]))
     expect(
         world,
-        {("x/a", "n/a", 80): OPEN, ("x/a", "n/a", 81): DROP, ("x/a", "n/b", 81): OPEN, ("x/a", "n/b", 80): DROP},
+        {
+            ("x/a", "n/a", 80): OPEN,
+            ("x/a", "n/a", 81): DROP,
+            ("x/a", "n/b", 81): OPEN,
+            ("x/a", "n/b", 80): DROP,
+        },
     )
     world.no_policies()
     to_n = [{"to": [{"namespaceSelector": {"matchLabels": {"ns": "n"}}}], "ports": [{"port": "web"}]}]

@@ -84,9 +84,7 @@ def test_node_ports_on_every_node_and_the_source_of_cluster_traffic(world: World
 
 
 def test_external_traffic_policy_local_keeps_the_source_and_stays_on_the_node(world: World) -> None:
-    world.service(
-        "x/s", ["x/b1", "x/b2"], type="NodePort", node_port=30080, externalTrafficPolicy="Local"
-    )
+    world.service("x/s", ["x/b1", "x/b2"], type="NodePort", node_port=30080, externalTrafficPolicy="Local")
     assert world.answer("outside", "172.30.1.1", 30080)["text"] == "x/b1 172.30.2.1"
     assert world.answer("outside", "172.30.1.2", 30080)["text"] == "x/b2 172.30.2.1"
     assert world.probe("outside", "172.30.1.3", 30080) == "timeout"

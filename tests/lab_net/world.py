@@ -297,16 +297,24 @@ class World:
         self._policies.clear()
         self.settle()
 
-    def service(self, key: str, backends: Sequence[str], *, port: int = 80, target: int = 80, **spec: Any) -> None:
+    def service(
+        self, key: str, backends: Sequence[str], *, port: int = 80, target: int = 80, **spec: Any
+    ) -> None:
         namespace, name = key.split("/")
         protocol = spec.pop("protocol", "TCP")
         status = spec.pop("status", {})
         number = sum(map(ord, key)) % 250 + 1
-        addresses = ["10.96.7.%d" % number if f == "ipv4" else f"fd00:10:96::{number:x}" for f in self.families]
+        addresses = [f"10.96.7.{number}" if f == "ipv4" else f"fd00:10:96::{number:x}" for f in self.families]
         entry = {"name": "p", "port": port, "targetPort": target, "protocol": protocol}
         if node_port := spec.pop("node_port", None):
             entry["nodePort"] = node_port
-        spec = {"type": "ClusterIP", "clusterIP": addresses[0], "clusterIPs": addresses, "ports": [entry], **spec}
+        spec = {
+            "type": "ClusterIP",
+            "clusterIP": addresses[0],
+            "clusterIPs": addresses,
+            "ports": [entry],
+            **spec,
+        }
         meta = {"namespace": namespace, "name": name}
         self.store.put("services", {"metadata": dict(meta), "spec": spec, "status": status})
         for index, family in enumerate(self.families):
@@ -351,7 +359,9 @@ class World:
         result: Obj = self.do(self.sandbox.ask("probe", netns=netns, ip=ip, port=port, **options))
         return result
 
-    def verdicts(self, cells: Sequence[tuple[str, str, int]], **options: Any) -> dict[tuple[str, str, int], str]:
+    def verdicts(
+        self, cells: Sequence[tuple[str, str, int]], **options: Any
+    ) -> dict[tuple[str, str, int], str]:
         """Probe many (source pod, destination pod, port) at the same time."""
 
         async def one(cell: tuple[str, str, int]) -> str:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ASYNC109
 """Runs inside private namespaces and does what the tests ask: commands, servers, probes in any netns.
 
 One JSON object per line on stdin, one answer per line on stdout. Ends with stdin; its PID namespace takes
@@ -114,7 +115,7 @@ async def serve(netns, name, port, kind="tcp", ip="0.0.0.0"):
     return True
 
 
-async def probe(netns, ip, port, kind="tcp", timeout=0.5, size=0, tries=1, source_port=0):
+async def probe(netns, ip, port, kind="tcp", timeout=0.5, size=0, source_port=0):
     """One attempt: {"verdict": open|refused|timeout|unreachable, "text": first line of the answer}."""
     loop = asyncio.get_running_loop()
     sock = _socket(netns, _family(ip), socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
@@ -150,7 +151,7 @@ async def probe(netns, ip, port, kind="tcp", timeout=0.5, size=0, tries=1, sourc
             answer = await asyncio.wait_for(talk(), timeout)
             line = answer.split(b"\n")[0].decode()
             return {"verdict": "open", "text": line, "seconds": loop.time() - begin}
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return {"verdict": "timeout", "text": ""}
         except ConnectionRefusedError:
             return {"verdict": "refused", "text": ""}
@@ -171,7 +172,7 @@ async def hold(netns, ip, port, count=1, timeout=0.5):
         try:
             await asyncio.wait_for(loop.sock_connect(sock, (ip, port)), timeout)
             await asyncio.wait_for(loop.sock_recv(sock, 4096), timeout)
-        except (OSError, TimeoutError, asyncio.TimeoutError):
+        except (OSError, TimeoutError):
             sock.close()
             return None
         _held[sock.fileno()] = sock
@@ -187,7 +188,7 @@ async def poke(fd, timeout=0.5, close=False):
     try:
         await loop.sock_sendall(sock, b"x")
         return (await asyncio.wait_for(loop.sock_recv(sock, 10), timeout)) == b"x"
-    except (OSError, TimeoutError, asyncio.TimeoutError):
+    except (OSError, TimeoutError):
         return False
     finally:
         if close:
@@ -210,10 +211,10 @@ async def http(netns, ip, port, requests, timeout=2.0):
                 lines.append("content-length: 0")
             writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
 
-            async def answer():
+            async def answer(method=method):
                 status = (await reader.readuntil(b"\r\n")).split()
                 length = 0
-                while (header := (await reader.readuntil(b"\r\n")).strip().lower()):
+                while header := (await reader.readuntil(b"\r\n")).strip().lower():
                     if header.startswith(b"content-length:"):
                         length = int(header.split(b":")[1])
                 body = await reader.readexactly(0 if method == "HEAD" else length)
@@ -221,7 +222,7 @@ async def http(netns, ip, port, requests, timeout=2.0):
 
             results.append(await asyncio.wait_for(answer(), timeout))
         writer.close()
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         results.append(["timeout", ""])
     except ConnectionRefusedError:
         results.append(["refused", ""])
@@ -230,8 +231,6 @@ async def http(netns, ip, port, requests, timeout=2.0):
     except asyncio.IncompleteReadError:
         results.append(["closed", ""])
     return results
-
-
 
 
 OPS = {"run": run, "serve": serve, "probe": probe, "hold": hold, "poke": poke, "http": http}

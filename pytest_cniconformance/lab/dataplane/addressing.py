@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which address belongs to what in the lab: one place, so that every part computes the same answer.
 
-Underlay 172.30.0.0/16 (fd00:172:30::/64), pods 10.244.0.0/16 with a /24 per node (fd00:10:244::/48, a /64 per
-node), Services 10.96.0.0/16 (fd00:10:96::/112). In a node's pod range ``.0`` is its tunnel endpoint and ``.1``
+Underlay 172.30.0.0/16 (fd00:172:30::/64), pods 10.244.0.0/16 with a /24 per node (fd00:10:244::/48, a /64
+per node), Services 10.96.0.0/16 (fd00:10:96::/112). In a node's pod range ``.0`` is its tunnel endpoint and ``.1``
 its gateway, so pods begin at ``.2``.
 """
 
@@ -33,32 +33,32 @@ def family_of(address: str) -> str:
 
 
 def nft_family(family: str) -> str:
-    """The keyword that nftables uses for a family's header: ``ip`` or ``ip6``."""
+    """Return the keyword that nftables uses for a family's header: ``ip`` or ``ip6``."""
     return "ip6" if family == IPV6 else "ip"
 
 
 def underlay_network(family: str) -> Network:
-    """The range that nodes, the API server, the outside host and load-balancer addresses live in."""
+    """Return the range that nodes, the API server, the outside host and load-balancer addresses are in."""
     return _UNDERLAY[family]
 
 
 def pod_network(family: str) -> Network:
-    """The range of all pods."""
+    """Return the range of all pods."""
     return _PODS[family]
 
 
 def service_network(family: str) -> Network:
-    """The range of ClusterIPs."""
+    """Return the range of ClusterIPs."""
     return _SERVICES[family]
 
 
 def host_address(family: str) -> str:
-    """The daemon's address on the underlay, where the API server listens on port 6443."""
+    """Return the daemon's address on the underlay, where the API server listens on port 6443."""
     return _HOST[family]
 
 
 def outside_address(family: str) -> str:
-    """The address of the host outside the cluster."""
+    """Return the address of the host outside the cluster."""
     return _OUTSIDE[family]
 
 
@@ -71,21 +71,21 @@ class NodeAddresses:
     families: tuple[str, ...]
 
     def underlay(self, family: str) -> str:
-        """The node's InternalIP."""
+        """Return the node's InternalIP."""
         return f"172.30.1.{self.index}" if family == IPV4 else f"fd00:172:30::1:{self.index:x}"
 
     def pod_cidr(self, family: str) -> Network:
-        """The range that the node's pods get their addresses from."""
+        """Return the range that the node's pods get their addresses from."""
         if family == IPV4:
             return IPv4Network(f"10.244.{self.index}.0/24")
         return ip_network(f"fd00:10:244:{self.index:x}::/64")
 
     def gateway(self, family: str) -> str:
-        """The address of the node inside its pod range (cni0, cilium_host)."""
+        """Return the address of the node inside its pod range (cni0, cilium_host)."""
         return str(self.pod_cidr(family).network_address + 1)
 
     def vtep(self, family: str) -> str:
-        """The address on the VXLAN device: inner source of the node's own traffic to remote pods."""
+        """Return the address on the VXLAN device: inner source of the node's own traffic to remote pods."""
         base = self.pod_cidr(family).network_address
         return str(base) if family == IPV4 else str(base + (1 << 48) + 1)
 
@@ -104,11 +104,11 @@ class Plan:
 
     @classmethod
     def of(cls, nodes: tuple[str, ...], families: tuple[str, ...]) -> Plan:
-        """Number the nodes from 1, in the given order."""
+        """Make a plan; nodes are numbered from 1, in the given order."""
         return cls(tuple(NodeAddresses(name, i, families) for i, name in enumerate(nodes, 1)), families)
 
     def node(self, name: str) -> NodeAddresses:
-        """The addresses of a node; KeyError if the lab has no such node."""
+        """Return the addresses of a node; KeyError if the lab has no such node."""
         for node in self.nodes:
             if node.name == name:
                 return node

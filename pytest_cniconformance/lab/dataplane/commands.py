@@ -16,9 +16,9 @@ _PATH = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH\n"
 
 @dataclass(slots=True)
 class Batch:
-    """Commands for one network namespace, run in this order: early sysctls, ip, bridge, tc, sysctls,
-    other shell commands, nft.
+    """Commands for one network namespace, in the order of the script.
 
+    First early sysctls, then ip, bridge, tc, sysctls, other shell commands, nft.
     ``ip``, ``bridge`` and ``tc`` lines are written as for ``ip -batch``; sysctls are paths below
     /proc/sys/net. A sysctl whose path starts with ``-`` may be missing in the kernel.
     """

@@ -81,7 +81,9 @@ def _listener(directory: Path, direction: str, family: str, faults: Collection[s
         "transparent": True,
         "address": {"socket_address": {"address": "0.0.0.0" if family == IPV4 else "::", "port_value": port}},
         "listener_filters": [{"name": "envoy.filters.listener.original_src", "typed_config": keep_source}],
-        "filter_chains": [{"filters": [_remember_target(), _connection_manager(directory, direction, faults)]}],
+        "filter_chains": [
+            {"filters": [_remember_target(), _connection_manager(directory, direction, faults)]}
+        ],
     }
 
 

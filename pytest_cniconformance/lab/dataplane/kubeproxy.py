@@ -84,7 +84,7 @@ class ProxyTable:
                 self._dead_ports[node_key] = dead
 
     def _no_endpoints(self, *, dropped: bool) -> str:
-        """A policy that leaves no local endpoint drops; a Service without any endpoint refuses."""
+        """Drop where a policy leaves no local endpoint; refuse where there is no endpoint at all."""
         return "drop" if dropped or "no-endpoints-dropped" in self._faults else "goto reject-chain"
 
     def _cluster_chain(self, port: ServicePort, endpoints: Sequence[Endpoint]) -> str:
@@ -160,7 +160,7 @@ class ProxyTable:
         table.set("nodeport-ips", f"type {kind};", [self._node.underlay(self._family)])
 
         table.chain("mark-for-masquerade", [f"meta mark set meta mark | {_MASQ}"])
-        table.chain("reject-chain", ["reject"])
+        table.chain("reject-chain", ["meta l4proto tcp reject with tcp reset", "reject"])
         table.chain(
             "services",
             [
@@ -175,7 +175,9 @@ class ProxyTable:
                 f"{ip} daddr @nodeport-ips meta l4proto . th dport vmap @no-endpoint-nodeports",
             ],
         )
-        unused = [] if "no-endpoints-dropped" in self._faults else [f"{ip} daddr @cluster-ips reject"]
+        unused = (
+            [] if "no-endpoints-dropped" in self._faults else [f"{ip} daddr @cluster-ips goto reject-chain"]
+        )
         table.chain("nat-prerouting", ["jump services"], "type nat hook prerouting priority dstnat;")
         table.chain("nat-output", ["jump services"], "type nat hook output priority -100;")
         table.chain(

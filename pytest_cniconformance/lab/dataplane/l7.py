@@ -102,9 +102,8 @@ def _redirect_chain(compiled: PolicyTable, redirect: Redirect) -> str:
     rules = []
     # A layer 4 rule for the same peer and port lifts the HTTP restriction: its chain accepts, unredirected.
     for deny in (True, False):
-        for policy in redirect.policies:
-            if chain := compiled.policy_chain(policy, direction, deny=deny):
-                rules.append(f"jump {chain}")
+        chains = [compiled.policy_chain(policy, direction, deny=deny) for policy in redirect.policies]
+        rules += [f"jump {chain}" for chain in chains if chain]
     for policy in redirect.policies:
         subjects = compiled.view.members(policy.subject)
         for rule in policy.rules(direction):

@@ -6,6 +6,7 @@ A policy selects pods and, per direction, isolates them and adds rules; a rule n
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,6 @@ class PodPeer:
 
     def members(self, view: View) -> tuple[Pod, ...]:
         """All pods chosen, in the order of the view."""
-        import json
-
         namespaces, pods, identity = (json.loads(s) for s in (self.namespaces, self.pods, self.identity))
         chosen = []
         for pod in view.pods:
@@ -152,7 +151,7 @@ class Policy:
     egress: tuple[Rule, ...] = ()
 
     def rules(self, direction: str) -> tuple[Rule, ...]:
-        """The rules of one direction."""
+        """Return the rules of one direction."""
         return self.ingress if direction == INGRESS else self.egress
 
     def concerns(self, direction: str) -> bool:

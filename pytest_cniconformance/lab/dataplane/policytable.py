@@ -9,14 +9,14 @@ they are never policed, as the API demands for the kubelet.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
 from pytest_cniconformance.lab.dataplane.nft import Table, chain_name
 from pytest_cniconformance.lab.dataplane.policy import EGRESS, INGRESS, Policy, Semantics
 from pytest_cniconformance.lab.dataplane.policyrules import RuleWriter
-from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
-from collections.abc import Callable, Collection
 from pytest_cniconformance.lab.dataplane.view import Pod, View
 
 if TYPE_CHECKING:
@@ -93,9 +93,11 @@ class PolicyTable:
             rules.append("meta l4proto udp accept")
         # Denies of any policy come before allows of any other.
         for deny in (True, False):
-            for policy in policies:
-                if any(rule.deny == deny for rule in policy.rules(direction)):
-                    rules.append(f"jump {self._policy_chain(policy, direction, deny=deny)}")
+            rules += [
+                f"jump {self._policy_chain(policy, direction, deny=deny)}"
+                for policy in policies
+                if any(rule.deny == deny for rule in policy.rules(direction))
+            ]
         if isolated:
             rules.append("drop")
             if direction == INGRESS:

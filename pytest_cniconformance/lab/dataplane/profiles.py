@@ -8,7 +8,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_cniconformance.lab.dataplane.addressing import IPV4, NodeAddresses, Plan, family_of, pod_network
+from pytest_cniconformance.lab.dataplane.addressing import (
+    IPV4,
+    IPV6,
+    NodeAddresses,
+    Plan,
+    family_of,
+    pod_network,
+)
 from pytest_cniconformance.lab.dataplane.commands import Batch
 
 if TYPE_CHECKING:
@@ -180,12 +187,12 @@ class Calico(Profile):
             f"ntable change name arp_cache dev {name} proxy_delay 0",
             f"link set {name} up",
         ]
-        if len(self.plan.families) > 1 or self.plan.families[0] != IPV4:
+        if IPV6 in self.plan.families:
             batch.ip.append(f"addr replace {_CALICO_LINK_LOCAL}/64 dev {name} nodad")
         self._host_routes(pod, batch)
 
     def pod_side(self, node: NodeAddresses, pod: PodNet) -> Batch:
-        """A /32 address; the gateway is on-link although no subnet holds it."""
+        """Give a /32 address; the gateway is on-link although no subnet holds it."""
         batch = Batch(ip=["link set lo up", "link set eth0 up"])
         for ip in pod.ips:
             if family_of(ip) == IPV4:
@@ -222,14 +229,20 @@ class Cilium(Profile):
             nodad = "" if family == IPV4 else " nodad"
             devices.append(f"addr add {node.gateway(family)}/{host_bits} dev cilium_host{nodad}")
         batch.ip[:0] = devices
+        if IPV6 in self.plan.families:
+            batch.sysctl.append(("ipv6/conf/default/proxy_ndp", "1"))
 
     def node_side(self, node: NodeAddresses, pod: PodNet, batch: Batch) -> None:
         """One link and one host route per pod."""
-        batch.ip += [self._veth(pod), f"link set {self.interface(pod)} up"]
+        name = self.interface(pod)
+        batch.ip += [self._veth(pod), f"link set {name} up"]
+        if IPV6 in self.plan.families:
+            # Unlike ARP, neighbour discovery answers only for addresses of the same device.
+            batch.ip.append(f"neigh add proxy {node.gateway(IPV6)} dev {name}")
         self._host_routes(pod, batch)
 
     def pod_side(self, node: NodeAddresses, pod: PodNet) -> Batch:
-        """A /32 address and the router address as on-link gateway."""
+        """Give a /32 address and the router address as on-link gateway."""
         batch = Batch(ip=["link set lo up", "link set eth0 up"])
         for ip in pod.ips:
             family = family_of(ip)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_cniconformance.lab.dataplane.addressing import IPV4, IPV6, family_of
+from pytest_cniconformance.lab.dataplane.addressing import IPV6, family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,31 +84,28 @@ def _of_service(service: Obj, slices: list[Obj]) -> list[ServicePort]:
     status = (service.get("status") or {}).get("loadBalancer") or {}
     balanced = [entry["ip"] for entry in status.get("ingress") or [] if entry.get("ip")]
     exposed = kind in {"NodePort", "LoadBalancer"}
-    result = []
-    for address in addresses:
-        if address in {"None", ""}:
-            continue
-        family = family_of(address)
-        for port in spec.get("ports") or []:
-            result.append(
-                ServicePort(
-                    namespace=service["metadata"]["namespace"],
-                    name=service["metadata"]["name"],
-                    port_name=port.get("name") or "",
-                    protocol=(port.get("protocol") or "TCP").lower(),
-                    port=int(port["port"]),
-                    family=family,
-                    cluster_ip=address,
-                    endpoints=_endpoints(slices, port, family),
-                    node_port=int(port["nodePort"]) if exposed and port.get("nodePort") else None,
-                    external_ips=tuple(ip for ip in spec.get("externalIPs") or [] if family_of(ip) == family),
-                    load_balancer_ips=tuple(ip for ip in balanced if family_of(ip) == family),
-                    external_local=spec.get("externalTrafficPolicy") == "Local",
-                    internal_local=spec.get("internalTrafficPolicy") == "Local",
-                    affinity_seconds=affinity,
-                )
-            )
-    return result
+    return [
+        ServicePort(
+            namespace=service["metadata"]["namespace"],
+            name=service["metadata"]["name"],
+            port_name=port.get("name") or "",
+            protocol=(port.get("protocol") or "TCP").lower(),
+            port=int(port["port"]),
+            family=family,
+            cluster_ip=address,
+            endpoints=_endpoints(slices, port, family),
+            node_port=int(port["nodePort"]) if exposed and port.get("nodePort") else None,
+            external_ips=tuple(ip for ip in spec.get("externalIPs") or [] if family_of(ip) == family),
+            load_balancer_ips=tuple(ip for ip in balanced if family_of(ip) == family),
+            external_local=spec.get("externalTrafficPolicy") == "Local",
+            internal_local=spec.get("internalTrafficPolicy") == "Local",
+            affinity_seconds=affinity,
+        )
+        for address in addresses
+        if address not in {"None", ""}
+        for family in (family_of(address),)
+        for port in spec.get("ports") or []
+    ]
 
 
 def _endpoints(slices: list[Obj], port: dict[str, Any], family: str) -> tuple[Endpoint, ...]:
@@ -143,8 +140,7 @@ def _endpoints(slices: list[Obj], port: dict[str, Any], family: str) -> tuple[En
 def udp_flows(ports: Iterable[ServicePort]) -> set[tuple[str, int, str, int]]:
     """Give (service address, port, endpoint address, endpoint port) of every UDP path.
 
-    The one that conntrack may remember longer than it is right. A Service without endpoints has the
-    endpoint ``("", 0)``.
+    Conntrack remembers them longer than they are right. A Service without endpoints has the endpoint ``("", 0)``.
     """
     flows: set[tuple[str, int, str, int]] = set()
     for port in ports:
@@ -155,8 +151,3 @@ def udp_flows(ports: Iterable[ServicePort]) -> set[tuple[str, int, str, int]]:
                 (address, port.port, "", 0)
             }
     return flows
-
-
-def families_of(ports: Iterable[ServicePort]) -> set[str]:
-    """Tell the address families in use."""
-    return {port.family for port in ports} or {IPV4}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from pytest_cniconformance.lab.dataplane.loadbalancer import owners
 from pytest_cniconformance.lab.dataplane.policy import SEMANTICS, Policy
 from pytest_cniconformance.lab.dataplane.services import ServicePort, service_ports
 from pytest_cniconformance.lab.dataplane.view import View, snapshot
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from collections.abc import Mapping
 
 if TYPE_CHECKING:
     from pytest_cniconformance.lab.dataplane.policy import PodPeer

@@ -95,7 +95,7 @@ _REACHABILITY = (
     Fault(
         "pod-ip-duplicate",
         "reachability",
-        "two pods of one node get the same address",
+        "two pods of a namespace, on different nodes, get the same address",
         "aws/amazon-vpc-cni-k8s#711, cilium/cilium#10065",
         ("CT-IPU-UNIQUE",),
     ),

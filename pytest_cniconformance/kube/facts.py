@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import KubeError
@@ -86,31 +87,59 @@ def family(address: str) -> str:
 
 
 def read_facts(kube: KubeClient) -> ClusterFacts:
-    """Read the facts. What may not be read is left empty and named in ``unknown``; nodes must be readable."""
+    """Read the facts, side by side. What may not be read is left empty and named in ``unknown``.
+
+    Raises :class:`KubeError` only where the nodes cannot be listed: nothing works without them.
+    """
     unknown: list[str] = []
+    nothing: list[Obj] = []
+    no_text: tuple[str, ...] = ()
+    no_kinds: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(8, thread_name_prefix="cniconformance facts") as pool:
 
-    def attempt(what: str, read: Callable[[], T], default: T) -> T:
-        try:
-            return read()
-        except KubeError as error:
-            unknown.append(f"{what}: {error.message}")
-            return default
+        def ask(what: str, read: Callable[[], T], default: T) -> Callable[[], T]:
+            future = pool.submit(read)
 
-    nodes = tuple(node_fact(node) for node in kube.list("v1", "Node"))
-    version = attempt("version", lambda: str(kube.version().get("gitVersion", "")), "")
-    dns = attempt("DNS service", lambda: _dns_service(kube), None)
-    api = attempt("kubernetes service", lambda: kube.get("v1", "Service", "kubernetes", "default"), None)
-    return ClusterFacts(
-        version=version,
-        nodes=nodes,
-        families=attempt("address families", lambda: _families(kube, nodes), ()),
-        cluster_domain=attempt("cluster domain", lambda: _cluster_domain(kube, dns), "cluster.local"),
-        dns_service_ips=_cluster_ips(dns),
-        kubernetes_service_ips=_cluster_ips(api),
-        service_cidrs=attempt("service CIDRs", lambda: _service_cidrs(kube), ()),
-        cni=_hints(kube, nodes, attempt),
-        unknown=tuple(unknown),
-    )
+            def answer() -> T:
+                try:
+                    return future.result()
+                except KubeError as error:
+                    unknown.append(f"{what}: {error.message}")
+                    return default
+
+            return answer
+
+        node_list = pool.submit(lambda: kube.list("v1", "Node"))
+        version = ask("version", lambda: str(kube.version().get("gitVersion", "")), "")
+        dns_service = ask("DNS service", lambda: _dns_service(kube), None)
+        api_service = ask(
+            "kubernetes service", lambda: kube.get("v1", "Service", "kubernetes", "default"), None
+        )
+        service_cidrs = ask("service CIDRs", lambda: _service_cidrs(kube), no_text)
+        sets = ask("DaemonSets", lambda: kube.list("apps/v1", "DaemonSet"), nothing)
+        system_maps = ask(
+            "ConfigMaps of kube-system", lambda: kube.list("v1", "ConfigMap", "kube-system"), []
+        )
+        kinds = ask("API groups", kube.api_resources, no_kinds)
+        nodes = tuple(node_fact(node) for node in node_list.result())
+        families = ask("address families", lambda: _families(kube, nodes), no_text)
+        dns, maps = dns_service(), system_maps()
+        elsewhere = meta(dns).get("namespace") if dns else None
+        if elsewhere and elsewhere != "kube-system":
+            corefiles = ask("cluster domain", lambda: kube.list("v1", "ConfigMap", elsewhere), nothing)()
+        else:
+            corefiles = maps
+        return ClusterFacts(
+            version=version(),
+            nodes=nodes,
+            families=families(),
+            cluster_domain=_cluster_domain(corefiles),
+            dns_service_ips=_cluster_ips(dns),
+            kubernetes_service_ips=_cluster_ips(api_service()),
+            service_cidrs=service_cidrs(),
+            cni=_hints(nodes, sets(), maps, kinds()),
+            unknown=tuple(unknown),
+        )
 
 
 def node_fact(node: Obj) -> NodeFact:
@@ -158,10 +187,9 @@ def _dns_service(kube: KubeClient) -> Obj | None:
     return next((service for service in found if _cluster_ips(service)), None)
 
 
-def _cluster_domain(kube: KubeClient, dns: Obj | None) -> str:
+def _cluster_domain(config_maps: Iterable[Obj]) -> str:
     """Return the domain in CoreDNS's ``kubernetes`` block; ``cluster.local`` if its configuration has none."""
-    namespace = meta(dns).get("namespace", "kube-system") if dns else "kube-system"
-    for config in kube.list("v1", "ConfigMap", namespace):
+    for config in config_maps:
         corefile = (config.get("data") or {}).get("Corefile")
         block = re.search(r"^\s*kubernetes\s+([^\s{]+)", corefile, re.MULTILINE) if corefile else None
         if block:
@@ -170,11 +198,11 @@ def _cluster_domain(kube: KubeClient, dns: Obj | None) -> str:
 
 
 def _families(kube: KubeClient, nodes: Iterable[NodeFact]) -> tuple[str, ...]:
-    """Return the families of pod addresses; seen on pods rather than believed from the nodes' CIDRs."""
-    for pod in kube.list("v1", "Pod", fields="status.phase=Running"):
+    """Return the families of pod addresses; seen on system pods rather than believed from the nodes' CIDRs."""
+    for pod in kube.list("v1", "Pod", "kube-system", fields="status.phase=Running"):
         addresses = [entry.get("ip", "") for entry in (pod.get("status") or {}).get("podIPs") or []]
         if addresses and not (pod.get("spec") or {}).get("hostNetwork"):
-            return tuple(f"ipv{ip_address(address).version}" for address in addresses)
+            return tuple(family(address) for address in addresses)
     for node in nodes:
         if node.pod_cidrs:
             return tuple(family(cidr) for cidr in node.pod_cidrs)
@@ -193,22 +221,14 @@ def _service_cidrs(kube: KubeClient) -> tuple[str, ...]:
 
 
 def _hints(
-    kube: KubeClient,
-    nodes: Iterable[NodeFact],
-    attempt: Callable[[str, Callable[[], list[Obj]], list[Obj]], list[Obj]],
+    nodes: Iterable[NodeFact], sets: Iterable[Obj], maps: Iterable[Obj], kinds: Iterable[tuple[str, str]]
 ) -> CniHints:
-    sets = attempt("DaemonSets", lambda: kube.list("apps/v1", "DaemonSet"), [])
     network = [daemonset for daemonset in sets if _networky(_full_name(daemonset))]
-    maps = attempt("ConfigMaps", lambda: kube.list("v1", "ConfigMap", "kube-system"), [])
-    groups = attempt(
-        "API groups",
-        lambda: [{"group": version.rpartition("/")[0]} for version, _ in kube.api_resources()],
-        [],
-    )
+    groups = {version.rpartition("/")[0] for version, _ in kinds}
     return CniHints(
         daemonsets=tuple(sorted(_full_name(daemonset) for daemonset in network)),
         images=tuple(sorted({image for daemonset in network for image in _images(daemonset)})),
-        crds=tuple(sorted({g["group"] for g in groups if g["group"] and not _plain_group(g["group"])})),
+        crds=tuple(sorted(group for group in groups if group and not _plain_group(group))),
         annotations=tuple(sorted({key for node in nodes for key in node.annotations})),
         config={
             _full_name(entry): ",".join(sorted(entry.get("data") or {}))

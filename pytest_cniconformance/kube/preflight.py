@@ -79,20 +79,25 @@ def preflight(
     reached = _guard("API server", lambda: _reachable(kube))
     if any(finding.blocking for finding in reached):
         return reached
-    findings = reached + _guard("permissions", lambda: _permissions(kube))
     if facts is None:
         try:
             facts = read_facts(kube)
         except KubeError as error:
-            return [*findings, Finding("nodes", False, "error", str(error))]
+            return [*reached, Finding("nodes", False, "error", str(error))]
     known = facts
-    findings += _guard("nodes", lambda: _nodes(known, nodes_wanted))
-    findings += _guard("address ranges", lambda: _ranges(known))
-    findings += _guard("DNS", lambda: _dns(kube, known))
-    findings += _guard("admission", lambda: _admission(kube, pod))
-    findings += _guard("leftovers", lambda: _leftovers(kube))
-    findings += [Finding("facts", False, "info", f"not readable: {text}") for text in known.unknown]
-    return findings
+    checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
+        ("permissions", lambda: _permissions(kube)),
+        ("nodes", lambda: _nodes(known, nodes_wanted)),
+        ("address ranges", lambda: _ranges(known)),
+        ("DNS", lambda: _dns(known)),
+        ("admission", lambda: _admission(kube, pod)),
+        ("leftovers", lambda: _leftovers(kube)),
+    ]
+    # Side by side: one after the other takes seconds on a distant cluster.
+    with ThreadPoolExecutor(len(checks), thread_name_prefix="cniconformance preflight") as pool:
+        found = list(pool.map(lambda check: _guard(*check), checks))
+    findings = reached + [finding for part in found for finding in part]
+    return findings + [Finding("facts", False, "info", f"not readable: {text}") for text in known.unknown]
 
 
 def _guard(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -131,7 +136,6 @@ def _reachable(kube: KubeClient) -> Iterator[Finding]:
 
 
 def _permissions(kube: KubeClient) -> Iterator[Finding]:
-    """Ask for all permissions at once: one after the other takes seconds on a distant cluster."""
     with ThreadPoolExecutor(8, thread_name_prefix="cniconformance can-i") as pool:
         answers = list(pool.map(lambda need: kube.can_i(*need), PERMISSIONS))
     missing = [need for need, allowed in zip(PERMISSIONS, answers, strict=True) if not allowed]
@@ -212,7 +216,7 @@ def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
         )
 
 
-def _dns(kube: KubeClient, facts: ClusterFacts) -> Iterator[Finding]:
+def _dns(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.dns_service_ips:
         yield Finding(
             "DNS", True, "warn", f"{', '.join(facts.dns_service_ips)} serves {facts.cluster_domain}"

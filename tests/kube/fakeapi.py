@@ -66,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     wbufsize = 0
+    disable_nagle_algorithm = True
     server: Server
 
     def log_message(self, *args: object) -> None:

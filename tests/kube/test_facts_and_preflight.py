@@ -105,7 +105,7 @@ def test_facts_that_may_not_be_read_are_named(cluster: FakeApi, kube: KubeClient
     )
     facts = read_facts(kube)
     assert facts.cluster_domain == "cluster.local"
-    assert "cluster domain: configmaps is forbidden" in facts.unknown
+    assert facts.unknown == ("ConfigMaps of kube-system: configmaps is forbidden",)
 
 
 def test_nodes_that_take_no_pods_are_told_apart(cluster: FakeApi, kube: KubeClient) -> None:

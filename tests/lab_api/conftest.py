@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from lab_api.fakes import ADMIN_TOKEN, FakeCluster
+from tests.lab_api.fakes import ADMIN_TOKEN, FakeCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pytest_cniconformance.lab.api import errors
+from pytest_cniconformance.lab.api import errors, protobuf
 from pytest_cniconformance.lab.api.bodies import Options
 from pytest_cniconformance.lab.api.lists import page, select
 from pytest_cniconformance.lab.api.objects import encoded, name_of
@@ -135,9 +135,8 @@ async def read_body(request: web.Request) -> tuple[Any, str]:
     media_type = request.content_type
     if not raw:
         return {}, media_type
-    if raw.startswith(b"k8s\x00"):
-        text = "the body of the request was in an unknown format - accepted media types include: application/json"
-        raise errors.ApiError(415, "UnsupportedMediaType", text)
+    if raw.startswith(protobuf.MAGIC):
+        return protobuf.decode_body(raw), media_type
     try:
         return json.loads(raw), media_type
     except ValueError as failure:

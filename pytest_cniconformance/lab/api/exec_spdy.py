@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.remote import ExecRequest
     from pytest_cniconformance.lab.api.seams import NodeAgents
 
-PROTOCOL = "v4.remotecommand.k8s.io"
+PROTOCOL = "v4.channel.k8s.io"  # the newest one for SPDY; v5 came with WebSocket
 _STREAMS_SECONDS = 30.0
 _CHUNK = 1 << 20  # a frame's length has 24 bits
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.kinds import Kinds, Resource
     from pytest_cniconformance.lab.api.schemas import Schemas
 
-_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF = (
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"  # "@", as clients write it, is no media type
+)
 _INFO = {"title": "Kubernetes", "version": f"v{SERVED_VERSION}"}
 _PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}

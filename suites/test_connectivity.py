@@ -166,8 +166,8 @@ def test_the_source_address_is_preserved(cni_grid: Grid) -> None:
             if seen.verdict is not Verdict.OPEN:
                 return f"{cell}: {seen}"
             own = cni_grid.pod(cell.source).addresses[cell.family]
-            if ipaddress.ip_address(seen.peer_seen) != ipaddress.ip_address(own):
-                return f"{cell}: the server saw {seen.peer_seen}, the client's address is {own}"
+            if ipaddress.ip_address(seen.peer_ip) != ipaddress.ip_address(own):
+                return f"{cell}: the server saw {seen.peer_ip}, the client's address is {own}"
         return None
 
     cni_grid.eventually("source addresses", wrong, deadline=cni_grid.run.settings.timeouts.drop_window_max)

@@ -12,8 +12,8 @@ from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
 from pytest_cniconformance.fixtures.vantage import Vantage
 from pytest_cniconformance.kube import KubeClient
-from pytest_cniconformance.kube.errors import KubeError
-from pytest_cniconformance.model.failure import ClusterError, ConformanceFailure, Inconclusive, NotSupported
+from pytest_cniconformance.kube.errors import WaitTimeout
+from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotSupported
 from pytest_cniconformance.model.verdict import Probe, Verdict
 from pytest_cniconformance.probe.questions import addresses
 
@@ -105,9 +105,7 @@ def _load_balancer(grid: Grid, services: Services, name: str, **extra: object) -
             timeout=grid.run.settings.timeouts.load_balancer,
             what=f"an address for Service {service.namespace}/{service.name}",
         )
-    except KubeError:
-        raise
-    except ClusterError as timeout:
+    except WaitTimeout as timeout:
         if _implementation(kube):
             raise ConformanceFailure(f"{timeout}; this cluster has {_implementation(kube)}") from None
         raise NotSupported(
@@ -134,7 +132,7 @@ def _answered(grid: Grid, vantage: Vantage, service: LiveService) -> str:
     def wrong() -> str | None:
         observation = grid.probe(Probe(vantage.key, address, 8000))[0]
         if observation.verdict is Verdict.OPEN and observation.responder == "y/b":
-            seen.append(observation.peer_seen)
+            seen.append(observation.peer_ip)
             return None
         return f"{address}:8000 from {vantage.description}: {observation}"
 

@@ -71,7 +71,8 @@ class Observation:
     """A verdict with its evidence.
 
     Times are milliseconds; ``at`` is seconds since the epoch on the prober's clock, ``attempts`` counts
-    fresh connections (TCP) or datagrams (UDP). ``peer_seen`` is the source address that the responder saw.
+    fresh connections (TCP) or datagrams (UDP). ``peer_seen`` is the
+    source address and port that the responder saw: ``10.0.0.1:4711`` or ``[fd00::1]:4711``.
     """
 
     verdict: Verdict
@@ -85,6 +86,12 @@ class Observation:
     window_ms: float | None = None
     at: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def peer_ip(self) -> str:
+        """The source address that the responder saw, without the port; empty if it told none."""
+        host, _, _ = self.peer_seen.rpartition(":")
+        return host.strip("[]")
 
     def to_json(self) -> dict[str, Any]:
         """Return the evidence as builtins, empty fields left out."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 LIMIT = 1 << 20  # bytes kept per run; the oldest lines go first
+_OVERHEAD = 100  # bytes that a line costs beside its text, so that many short lines cannot fill the memory
 
 
 class ContainerLog:
@@ -28,12 +29,10 @@ class ContainerLog:
 
     async def write(self, stream: str, data: bytes) -> None:
         """Append output of ``stream``; incomplete lines wait for their end."""
-        *lines, rest = (self._partial.get(stream, b"") + data).split(b"\n")
-        self._partial[stream] = rest
-        for line in lines:
-            self._append(line + b"\n")
-        if len(rest) > LIMIT // 16:
-            self._flush(stream)
+        lines = (self._partial.pop(stream, b"") + data).splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n") and len(lines[-1]) < LIMIT // 16:
+            self._partial[stream] = lines.pop()
+        self._append(lines)
 
     def close(self) -> None:
         """Note that the container has ended: nothing more will come."""
@@ -63,13 +62,14 @@ class ContainerLog:
 
     def _flush(self, stream: str) -> None:
         if rest := self._partial.pop(stream, b""):
-            self._append(rest)
+            self._append([rest])
 
-    def _append(self, line: bytes) -> None:
-        self._lines.append((now_micro(), line))
-        self._size += len(line)
+    def _append(self, lines: list[bytes]) -> None:
+        time = now_micro()
+        self._lines.extend((time, line) for line in lines)
+        self._size += sum(map(len, lines)) + _OVERHEAD * len(lines)
         while self._size > LIMIT:
-            self._size -= len(self._lines.popleft()[1])
+            self._size -= len(self._lines.popleft()[1]) + _OVERHEAD
             self._first += 1
         self._grown.set()
 

@@ -1560,6 +1560,8 @@ class Hold:
         self.target = Target(
             request["host"], request["port"], request.get("proto", "TCP"), request.get("o", {})
         )
+        if not self.target.family:
+            raise ValueError(f"a held flow needs an IP address, not {self.target.host!r}")
         self.began, self.epoch = now(), time.time()
         self.sent = self.answered = 0
         self.up: bool | None = None

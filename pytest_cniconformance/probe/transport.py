@@ -181,7 +181,7 @@ class ProcessTransport:
         ]
         self._identity = identity
         self._lines = _Lines()
-        self._lock = threading.Lock()
+        self._reading = threading.Lock()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the transport
         try:
             # A session of its own: Ctrl-C ends the agent through its stdin, after the teardown has used it.
@@ -221,21 +221,19 @@ class ProcessTransport:
     def recv(self, timeout: float) -> bytes | None:
         """Return the next line, or None after ``timeout`` seconds."""
         end = monotonic() + timeout
-        while (line := self._lines.take()) is None:
-            with self._lock:  # close() must not take the descriptor away between poll and read
+        with self._reading:
+            while (line := self._lines.take()) is None:
                 stdout = self._process.stdout
                 if stdout is None or stdout.closed:
                     raise self._closed()
-                descriptor = stdout.fileno()
-            remaining = end - monotonic()
-            if remaining <= 0:
-                return None
-            if self._poll.poll(remaining * 1000):
-                with self._lock:
-                    data = b"" if stdout.closed or stdout.fileno() != descriptor else stdout.read(1 << 18)
-                if not data:
-                    raise self._closed()
-                self._lines.feed(data)
+                remaining = end - monotonic()
+                if remaining <= 0:
+                    return None
+                if self._poll.poll(remaining * 1000):
+                    data = stdout.read(1 << 18)
+                    if not data:
+                        raise self._closed()
+                    self._lines.feed(data)
         return line
 
     def close(self) -> None:
@@ -249,14 +247,14 @@ class ProcessTransport:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        with self._lock:
-            if process.stdout is not None and not process.stdout.closed:
+        with self._reading:  # a reader sees the end of the stream before its descriptor goes away
+            if process.stdout is not None:
                 process.stdout.close()
             self._stderr.close()
 
     def _closed(self) -> TransportClosed:
         code, text = self._process.poll(), ""
-        if not self._stderr.closed:
+        with contextlib.suppress(ValueError):  # closed meanwhile: nothing to add
             self._stderr.seek(0)
             text = self._stderr.read()[-500:].decode(errors="replace").strip()
         how = "is gone" if code is None else f"ended with exit code {code}"

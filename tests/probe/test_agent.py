@@ -244,3 +244,8 @@ def test_held_fresh_connections_count_responders(network: Network, fleet: Fleet)
     status = session.request("hold_stop", hold=hold)
     assert status["responders"]["x/b"] >= 3
     assert status["up"]
+
+
+def test_held_flow_to_a_name_is_refused_with_its_reason(fleet: Fleet) -> None:
+    with pytest.raises(AgentError, match="needs an IP address, not 'web'"):
+        fleet.request("x/a", "hold", host="web", port=80)

@@ -134,7 +134,7 @@ class CheckHooks:
             nodeid=item.nodeid,
             suite=suite_of(item),
             outcome=judged.outcome,
-            message=judged.message,
+            message=judged.message.partition("\n")[0] if judged.evidence else judged.message,
             duration_s=call.duration,
             worker=run.worker,
             deviation=judged.deviation,
@@ -143,7 +143,7 @@ class CheckHooks:
         )
         assert self._redactor is not None, "checks ran before the session started"
         record = self._redactor.record(record)
-        self._show(report, judged, requirement, record.message, item)
+        self._show(report, judged, requirement, self._redactor.text(judged.message), item)
         item.stash[_RECORD] = record
         report.user_properties.append((PROPERTY, json.dumps(record.to_json())))
         kept = [pair for pair in item.user_properties if not str(pair[0]).startswith("cni")]
@@ -168,7 +168,8 @@ class CheckHooks:
         else:
             path, line, _ = item.location
             report.outcome = "skipped"
-            report.longrepr = (path, line or 0, f"{judged.outcome}: {message}")
+            first = message.partition("\n")[0]
+            report.longrepr = (path, line or 0, f"{judged.outcome}: {first}")
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Show each outcome under its own name in pytest's progress and summary line."""

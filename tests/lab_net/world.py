@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.lab.dataplane import PodNet, create_dataplane
+from pytest_cniconformance.lab.dataplane.loadbalancer import ANNOUNCED_BY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -315,8 +316,10 @@ class World:
             "ports": [entry],
             **spec,
         }
-        meta = {"namespace": namespace, "name": name}
-        self.store.put("services", {"metadata": dict(meta), "spec": spec, "status": status})
+        meta: Obj = {"namespace": namespace, "name": name}
+        if status and backends:  # what the controller would elect
+            meta["annotations"] = {ANNOUNCED_BY: self.pods[backends[0]].node}
+        self.store.put("services", {"metadata": meta, "spec": spec, "status": status})
         for index, family in enumerate(self.families):
             self.store.put(
                 "endpointslices.discovery.k8s.io",

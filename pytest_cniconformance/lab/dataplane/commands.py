@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_cniconformance.lab.dataplane.seams import Zygote
 
+_LINK_ATTEMPTS = 60  # about 3.5 s in all
 _PATH = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH\n"
 
 
@@ -85,6 +89,25 @@ class Commands:
         if code:
             where = netns or "the lab's own namespace"
             raise DataplaneError(f"{what} in {where}: {err.decode(errors='replace').strip()}")
+
+    async def links_up(self, netns: str | None, names: Sequence[str]) -> None:
+        """Wait until links whose other end has just come up are able to send.
+
+        The kernel notices the carrier in a work queue; until then it drops what the link should send, and a lost
+        ARP answer costs a second. Asking for one link by name makes current kernels (6.13) catch up before they
+        answer; older ones have to be asked again.
+        """
+        if not names:
+            return
+        question = "\n".join(f"link show dev {name}" for name in names).encode()
+        for attempt in range(_LINK_ATTEMPTS):
+            code, out, err = await self._zygote.run(["ip", "-batch", "-"], question, netns=netns)
+            if code:
+                raise DataplaneError(f"waiting for links: {err.decode(errors='replace').strip()}")
+            if out.count(b"state UP") == len(names):
+                return
+            await asyncio.sleep(0.002 * attempt)
+        raise DataplaneError(f"links do not come up: {', '.join(names)}")
 
     async def shell(self, netns: str | None, script: str, *, what: str) -> str:
         """Run a shell script in a namespace and return what it printed."""

@@ -62,7 +62,7 @@ class Engine:
         self._zygote = zygote
         self._commands = Commands(zygote)
         self._directory = directory
-        self._reader = StateReader(profile, store, nodes, self.faults)
+        self._reader = StateReader(profile, store, self.faults)
         self._agents: dict[str, NodeAgent] = {}
         self._connected: dict[str, tuple[str, PodNet]] = {}
         self._seen: dict[str, object] = {}
@@ -166,6 +166,7 @@ class Engine:
                 for pod in pods
             )
         )
+        await self._commands.links_up(node, [self._profile.interface(pod) for pod in pods])
 
     async def pods_removed(self, node: str, pods: Sequence[PodNet]) -> None:
         """Take pods off the network."""

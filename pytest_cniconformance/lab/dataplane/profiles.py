@@ -238,7 +238,10 @@ class Cilium(Profile):
         batch.ip += [self._veth(pod), f"link set {name} up"]
         if IPV6 in self.plan.families:
             # Unlike ARP, neighbour discovery answers only for addresses of the same device.
-            batch.ip.append(f"neigh add proxy {node.gateway(IPV6)} dev {name}")
+            batch.ip += [
+                f"ntable change name ndisc_cache dev {name} proxy_delay 0",
+                f"neigh add proxy {node.gateway(IPV6)} dev {name}",
+            ]
         self._host_routes(pod, batch)
 
     def pod_side(self, node: NodeAddresses, pod: PodNet) -> Batch:

@@ -37,10 +37,9 @@ class State:
 class StateReader:
     """Reads the store. Remembers policies only as far as a fault makes it."""
 
-    def __init__(self, profile: str, store: Store, nodes: Sequence[str], faults: Collection[str]) -> None:
+    def __init__(self, profile: str, store: Store, faults: Collection[str]) -> None:
         self._profile = profile
         self._store = store
-        self._nodes = nodes
         self._faults = faults
         self._remembered: dict[str, Obj] = {}
 
@@ -52,7 +51,7 @@ class StateReader:
             view=snapshot(self._store, connected),
             policies=tuple(self._policies()),
             ports=ports,
-            announced=owners(services, ports, self._nodes, self._faults),
+            announced=owners(services, self._faults),
         )
 
     def _policies(self) -> list[Policy]:

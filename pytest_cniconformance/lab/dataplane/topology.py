@@ -57,6 +57,7 @@ async def build_underlay(commands: Commands, plan: Plan) -> None:
     outside = Batch(ip=["link set lo up", "link set eth0 up"])
     outside.ip += [_with_device(outside_address(family), "eth0") for family in plan.families]
     await commands.run(OUTSIDE, outside, what="building the outside host")
+    await commands.links_up(None, [OUTSIDE])
 
 
 async def build_node(commands: Commands, plan: Plan, node: NodeAddresses) -> None:
@@ -92,3 +93,4 @@ async def build_node(commands: Commands, plan: Plan, node: NodeAddresses) -> Non
         batch.ip.append(_with_device(node.underlay(family), "eth0"))
         batch.ip.append(f"route add default via {host_address(family)} dev eth0")
     await commands.run(node.name, batch, what=f"building node {node.name}")
+    await commands.links_up(None, [port])

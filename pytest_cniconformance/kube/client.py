@@ -161,7 +161,7 @@ class KubeClient:
         from .transport import APPLY_PATCH
 
         resource, name, namespace = self._identify(obj)
-        call = _call("patch", resource, name, namespace)
+        call = _call("apply", resource, name, namespace)
         query = {
             "fieldManager": FIELD_MANAGER,
             "force": "true",

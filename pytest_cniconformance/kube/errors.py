@@ -21,6 +21,7 @@ CHOOSE_ANOTHER = (
 """How to get away from a cluster that does not answer."""
 
 _TEXT_LIMIT = 600
+_RBAC_VERBS = {"exec": "create", "apply": "patch"}
 _DENIED = re.compile(r'cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"')
 
 
@@ -204,8 +205,7 @@ def _forbidden_remedy(call: Call, message: str) -> str:
     if said:  # what the API says it lacks is more exact: an apply that has to create needs "create"
         verb = said["verb"]
         resource = said["resource"] + (f".{said['group']}" if said["group"] else "")
-    elif verb == "exec":
-        verb = "create"
+    verb = _RBAC_VERBS.get(verb, verb)
     where = f'in namespace "{namespace}"' if namespace else "cluster-wide"
     scope = f" -n {namespace}" if namespace else ""
     return (

@@ -118,7 +118,7 @@ def read_facts(kube: KubeClient) -> ClusterFacts:
         service_cidrs = ask("service CIDRs", lambda: _service_cidrs(kube), no_text)
         sets = ask("DaemonSets", lambda: kube.list("apps/v1", "DaemonSet"), nothing)
         system_maps = ask(
-            "ConfigMaps of kube-system", lambda: kube.list("v1", "ConfigMap", "kube-system"), []
+            "ConfigMaps of kube-system", lambda: kube.list("v1", "ConfigMap", "kube-system"), nothing
         )
         kinds = ask("API groups", kube.api_resources, no_kinds)
         nodes = tuple(node_fact(node) for node in node_list.result())

@@ -43,7 +43,7 @@ class Follower:
         self._failing: Backoff | None = None
         self.failure: KubeError | None = None
         """Why the last request failed, None since one worked."""
-        self._hasty = Backoff(timeout, transport.stop)
+        self._hasty = Backoff(math.inf, transport.stop)  # paces the requests; what ends them is the deadline
 
     @property
     def _remaining(self) -> float:

@@ -233,7 +233,7 @@ def test_rejected_content_names_the_fields(api: FakeApi, kube: KubeClient) -> No
     with pytest.raises(Invalid) as caught:
         kube.apply(policy | {"metadata": {"name": "deny", "namespace": "x"}})
     assert str(caught.value).startswith(
-        "patch NetworkPolicy x/deny: NetworkPolicy is invalid (spec.podSelector: Req"
+        "apply NetworkPolicy x/deny: NetworkPolicy is invalid (spec.podSelector: Req"
     )
     assert caught.value.causes == ("spec.podSelector: Required value",)
     assert (caught.value.status, caught.value.reason) == (422, "Invalid")

@@ -78,6 +78,8 @@ async def _entry(request: web.Request) -> web.StreamResponse:
     server = request.app[SERVER]
     try:
         user = server.tokens.authenticate(request.headers.get("Authorization"))
+        if (name := request.headers.get("Impersonate-User")) is not None:
+            user = _impersonate(server, user, name, request.headers.getall("Impersonate-Group", []))
         return await _route(Call(server, request, user))
     except errors.ApiError as error:
         return error_response(error)
@@ -87,6 +89,15 @@ async def _entry(request: web.Request) -> web.StreamResponse:
         _log.exception("%s %s", request.method, request.path)
         text = f"Internal error occurred: {type(failure).__name__}: {failure}"
         return error_response(errors.ApiError(500, "InternalError", text))
+
+
+def _impersonate(server: Server, user: User, name: str, groups: list[str]) -> User:
+    """Return the user that a request wants to be taken for; raises 403."""
+    server.authorizer.require(user, Action("impersonate", resource="users", name=name))
+    parts = name.split(":")
+    if parts[:2] == ["system", "serviceaccount"] and len(parts) == 4 and not groups:
+        groups = ["system:serviceaccounts", f"system:serviceaccounts:{parts[2]}"]
+    return User(name, tuple(dict.fromkeys((*groups, "system:authenticated"))))
 
 
 async def _route(call: Call) -> web.StreamResponse:

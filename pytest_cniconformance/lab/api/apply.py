@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _SAME = {"kubectl": ("kubectl-client-side-apply", "kubectl-last-applied")}
 
 
+_NOTED_LIMIT = 32
+
+
 class Manager(NamedTuple):
     """Who owns fields, and how it came to: by ``Apply`` or by ``Update``."""
 
@@ -40,37 +43,43 @@ class Ownership:
     def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
         self._by_uid: dict[str, dict[Manager, Tree]] = {}
+        self._noted: dict[str, list[tuple[Obj | None, Obj, Schema, str]]] = {}  # writes not taken in yet
 
     def forget(self, obj: Obj) -> None:
         """Drop what is known of a deleted object."""
         self._by_uid.pop(obj["metadata"]["uid"], None)
+        self._noted.pop(obj["metadata"]["uid"], None)
 
     def record_update(self, old: Obj | None, new: Obj, schema: Schema, manager: str) -> None:
-        """Note a create (``old`` is None) or an update: its writer now owns what it changed."""
-        fields = (
-            owned_fields(new, schema, self._schemas)
-            if old is None
-            else owned_fields_of(changed(old, new, schema, self._schemas))
-        )
-        if not fields:
-            return
-        known = self._by_uid.setdefault(new["metadata"]["uid"], {})
-        me = Manager(manager, "Update")
-        for other in list(known):
-            known[other] = difference(known[other], fields)
-            if not known[other]:
-                del known[other]
-        known[me] = union(known.get(me, {}), fields)
+        """Note a create (``old`` is None) or an update: its writer now owns what it changed.
+
+        Which fields these are is worked out when somebody applies to the object: most objects never see that.
+        """
+        noted = self._noted.setdefault(new["metadata"]["uid"], [])
+        noted.append((old, new, schema, manager))
+        if len(noted) >= _NOTED_LIMIT:
+            self._owners(new)
+
+    def _owners(self, obj: Obj) -> dict[Manager, Tree]:
+        """Return the owners of an object's fields, with all noted writes taken in."""
+        uid = obj["metadata"]["uid"]
+        known = self._by_uid.setdefault(uid, {})
+        for old, new, schema, manager in self._noted.pop(uid, ()):
+            if old is None:
+                fields = owned_fields(new, schema, self._schemas)
+            else:
+                fields = owned_fields_of(changed(old, new, schema, self._schemas))
+            _take_over(known, Manager(manager, "Update"), fields)
+            if fields:
+                known[Manager(manager, "Update")] = union(known.get(Manager(manager, "Update"), {}), fields)
+        return known
 
     def record_apply(self, obj: Obj, fields: Tree, manager: str, *, force: bool) -> None:
         """Note a successful apply."""
-        known = self._by_uid.setdefault(obj["metadata"]["uid"], {})
+        known = self._owners(obj)
         me = Manager(manager, "Apply")
         if force:
-            for other in [one for one in known if one != me]:
-                known[other] = difference(known[other], fields)
-                if not known[other]:
-                    del known[other]
+            _take_over(known, me, fields)
         known[me] = fields
 
     def merge(self, live: Obj, config: Obj, schema: Schema, manager: str, *, force: bool) -> tuple[Obj, Tree]:
@@ -79,7 +88,7 @@ class Ownership:
         Fields that the manager applied before and no longer does are removed, unless another one owns them too.
         """
         fields = owned_fields(config, schema, self._schemas)
-        known = self._by_uid.get(live["metadata"]["uid"], {})
+        known = self._owners(live)
         me = Manager(manager, "Apply")
         merged = merge_config(live, config, schema, self._schemas)
         touched = intersection(owned_fields_of(changed(live, merged, schema, self._schemas)), fields)
@@ -98,6 +107,14 @@ class Ownership:
         if dropped:
             merged = _remove(merged, dropped, schema, self._schemas)
         return merged, fields
+
+
+def _take_over(known: dict[Manager, Tree], winner: Manager, fields: Tree) -> None:
+    """Take fields away from every manager but one."""
+    for other in [one for one in known if one != winner]:
+        known[other] = difference(known[other], fields)
+        if not known[other]:
+            del known[other]
 
 
 def owned_fields_of(tree: Tree) -> Tree:

@@ -78,13 +78,17 @@ class Writes:
 
     # --- create ------------------------------------------------------------------------------------------------
 
-    def create_object(self, obj: Obj) -> Obj:
-        """Create an object of any served kind in process, as ``create`` does."""
+    def create_object(self, obj: Obj, *, trusted: bool = False) -> Obj:
+        """Create an object of any served kind in process, as ``create`` does.
+
+        A ``trusted`` one is not checked against its schema, which need not be loaded then.
+        """
         resource = self.kinds.of_kind(str(obj.get("apiVersion")), str(obj.get("kind")))
         if resource is None:
             text = f'no matches for kind "{obj.get("kind")}" in version "{obj.get("apiVersion")}"'
             raise errors.bad_request(text)
-        return self.create(resource, obj.get("metadata", {}).get("namespace"), obj)
+        namespace = obj.get("metadata", {}).get("namespace")
+        return self.create(resource, namespace, obj, Options(manager="", trusted=trusted))
 
     def create(
         self, resource: Resource, namespace: str | None, body: Obj, options: Options | None = None

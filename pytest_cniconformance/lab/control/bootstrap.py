@@ -37,9 +37,11 @@ API_PORT = 6443
 def bootstrap(writes: Writes, *, families: tuple[str, ...] = ("IPv4",), api_port: int = API_PORT) -> None:
     """Create the objects of a new cluster. ``families`` are the cluster's, the preferred one first."""
     for name in ("default", "kube-system", "kube-public", "kube-node-lease"):
-        writes.create_object({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+        writes.create_object(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}, trusted=True
+        )
     for obj in (*_roles(), *_api_service(families[0], api_port), *metallb_definitions()):
-        writes.create_object(obj)
+        writes.create_object(obj, trusted=True)
 
 
 def _roles() -> Iterator[Obj]:

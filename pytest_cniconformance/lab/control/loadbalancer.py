@@ -15,7 +15,7 @@ from pytest_cniconformance.lab.api.objects import Obj, clone, key_of, name_of, n
 from pytest_cniconformance.lab.api.selectors import matches
 from pytest_cniconformance.lab.control.base import Controller
 from pytest_cniconformance.lab.control.endpoints import SERVICE_NAME, SLICES
-from pytest_cniconformance.lab.control.events import record_event
+from pytest_cniconformance.lab.control.events import Recorder
 from pytest_cniconformance.lab.control.pools import Address, Pool
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class LoadBalancerController(Controller):
     def __init__(self, store: Store, faults: frozenset[str] = frozenset()) -> None:
         super().__init__(store)
         self._faults = faults
+        self._events = Recorder(store, "metallb-controller")
+        self._speaker = Recorder(store, "metallb-speaker")
 
     def react(self, events: Sequence[Event]) -> None:
         """Bring every LoadBalancer Service up to date: there are few, and they compete for addresses."""
@@ -65,28 +67,19 @@ class LoadBalancerController(Controller):
             addresses, pool = self._allocate(service, pools, before)
         except NoAddress as failure:
             text = f'Failed to allocate IP for "{key_of(service)}": {failure}'
-            if before or not self._told(service, text):
-                record_event(
-                    self.store, service, "AllocationFailed", text, component=_CONTROLLER, warning=True
-                )
+            if before or not self._events.has_recorded(service, "AllocationFailed", text):
+                self._events.record(service, "AllocationFailed", text, warning=True)
             self._write(service, [], None, None)
             return
         node = self._elect(service, addresses, pool)
         written = self._write(service, addresses, pool, node)
         if addresses != before:
             shown = " ".join(f'"{address}"' for address in addresses)
-            record_event(self.store, written, "IPAllocated", f"Assigned IP [{shown}]", component=_CONTROLLER)
+            self._events.record(written, "IPAllocated", f"Assigned IP [{shown}]")
         announced = (service["metadata"].get("annotations") or {}).get(ANNOUNCED_BY)
         if node is not None and node != announced:
             text = f'announcing from node "{node}" with protocol "layer2"'
-            record_event(self.store, written, "nodeAssigned", text, component="metallb-speaker")
-
-    def _told(self, service: Obj, text: str) -> bool:
-        uid = service["metadata"]["uid"]
-        return any(
-            event["involvedObject"].get("uid") == uid and event["message"] == text
-            for event in self.store.list("events", namespace_of(service))
-        )
+            self._speaker.record(written, "nodeAssigned", text)
 
     # --- addresses ---------------------------------------------------------------------------------------------
 
@@ -224,9 +217,6 @@ class LoadBalancerController(Controller):
             "loadBalancer": {"ingress": ingress} if ingress else {},
         }
         return self.store.update("services", changed)
-
-
-_CONTROLLER = "metallb-controller"
 
 
 def _annotation(service: Obj, name: str) -> str:

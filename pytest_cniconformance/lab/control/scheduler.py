@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.api.objects import Obj, clone, key_of, name_of, set_condition
 from pytest_cniconformance.lab.control.base import Controller
-from pytest_cniconformance.lab.control.events import record_event
+from pytest_cniconformance.lab.control.events import Recorder
 from pytest_cniconformance.lab.control.fit import Cluster, misfit, spread_penalty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_cniconformance.lab.api.store import Event
+    from pytest_cniconformance.lab.api.store import Event, Store
 
 NAME = "default-scheduler"
 
@@ -23,6 +23,10 @@ class Scheduler(Controller):
     """Binds pods to the fitting node that runs the fewest of them."""
 
     resources = ("pods", "nodes")
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._events = Recorder(store, NAME)
 
     def react(self, events: Sequence[Event]) -> None:
         """Try every pod that has no node yet."""
@@ -59,7 +63,7 @@ class Scheduler(Controller):
         stored = self.store.update("pods", bound)
         cluster.add(stored)
         text = f"Successfully assigned {key_of(pod)} to {node}"
-        record_event(self.store, stored, "Scheduled", text, component=NAME)
+        self._events.record(stored, "Scheduled", text)
 
     def _refuse(self, pod: Obj, nodes: int, reasons: Counter[str]) -> None:
         why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
@@ -75,7 +79,7 @@ class Scheduler(Controller):
         waiting["status"]["conditions"] = set_condition(waiting["status"].get("conditions") or [], condition)
         stored = self.store.update("pods", waiting)
         if stored is not pod:
-            record_event(self.store, stored, "FailedScheduling", text, component=NAME, warning=True)
+            self._events.record(stored, "FailedScheduling", text, warning=True)
 
 
 def _is_pending(pod: Obj) -> bool:

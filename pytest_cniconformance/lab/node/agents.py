@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.seams import Reader
     from pytest_cniconformance.lab.node.container import Container
     from pytest_cniconformance.lab.node.kubelet import Kubelet
-    from pytest_cniconformance.lab.node.pod import PodWorker
     from pytest_cniconformance.lab.node.runner import ZygoteRunner
 
 _DRAIN = 0.5  # seconds for output of background children after the command itself has ended
@@ -42,10 +41,10 @@ class Agents:
         stderr: Callable[[bytes], Awaitable[None]],
     ) -> int:
         """Run a command in a container; return its exit code. Cancelling kills the command."""
-        worker, found = self._find(pod, container)
-        if found.child is None or not found.child.running:
+        found = self._find(pod, container)
+        if not found.running:
             raise ContainerNotFound(f"container {container} of pod {key_of(pod)} is not running")
-        process = worker.join(list(argv), found.spec, found.child.pid)
+        process = found.joined(list(argv))
         in_read, in_write = nonblocking_pipe(ours="write")
         out_read, out_write = nonblocking_pipe(ours="read")
         err_read, err_write = nonblocking_pipe(ours="read")
@@ -83,7 +82,7 @@ class Agents:
         timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
         """Yield a container's output; ``previous`` means its run before the last restart."""
-        _, found = self._find(pod, container)
+        found = self._find(pod, container)
         log = found.previous_log if previous else found.log
         if log is None:
             raise ContainerNotFound(
@@ -92,14 +91,14 @@ class Agents:
         async for chunk in log.read(follow=follow, tail=tail, timestamps=timestamps):
             yield chunk
 
-    def _find(self, pod: Obj, container: str) -> tuple[PodWorker, Container]:
+    def _find(self, pod: Obj, container: str) -> Container:
         kubelet = self._kubelets.get(pod["spec"].get("nodeName", ""))
         worker = kubelet.worker(pod) if kubelet else None
         if worker is None:
             raise ContainerNotFound(f"pod {key_of(pod)} does not run on any node")
         if container not in worker.containers:
             raise ContainerNotFound(f"container {container} is not valid for pod {key_of(pod)}")
-        return worker, worker.containers[container]
+        return worker.containers[container]
 
 
 async def _feed(stdin: Reader | None, fd: int) -> None:

@@ -41,10 +41,6 @@ class Pod(Protocol):
         """Put together what to run. Raises ConfigError."""
         ...
 
-    def join(self, argv: list[str], container: Obj, pid: int) -> Process:
-        """Put together a process inside the running container."""
-        ...
-
     def changed(self) -> None:
         """Publish the pod's status soon."""
         ...
@@ -79,8 +75,23 @@ class Container:
         self.previous_log: ContainerLog | None = None
         self.up = asyncio.Event()
         """Set while the container runs and its startup probe, if any, has succeeded."""
+        self._process: Process | None = None
+        self._ending: asyncio.Task[None] | None = None
         self._stopping = False
         self._backoff = 0.0
+
+    @property
+    def running(self) -> bool:
+        """Whether a process of it runs."""
+        return self.child is not None and self.child.running
+
+    def joined(self, argv: list[str]) -> Process:
+        """Return a process that runs beside the container's own, in all its namespaces and with its rights."""
+        assert self._process is not None and self.child is not None, "the container has never run"
+        sandbox = self._process.get("sandbox")
+        assert sandbox is not None
+        # The mounts are there already; leaving them out keeps the request small.
+        return {**self._process, "argv": argv, "join": self.child.pid, "sandbox": {**sandbox, "mounts": []}}
 
     async def supervise(self) -> int:
         """Run until the restart policy lets the container rest; return the last exit code."""
@@ -128,7 +139,7 @@ class Container:
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         child = None
         try:
-            process = self._pod.join(argv, self.spec, self.child.pid)
+            process = self.joined(argv)
             child = await self._cluster.runner.start(process, (null, output, output))
             code = await child.wait()
             return code, os.pread(output, 1 << 16, 0)
@@ -156,11 +167,14 @@ class Container:
         err_read, err_write = nonblocking_pipe(ours="read")
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         self.container_id = f"lab://{secrets.token_hex(32)}"
+        self._process = process
         try:
             self.child = await self._cluster.runner.start(process, (null, out_write, err_write))
-        except StartError as error:
+        except BaseException as error:
             os.close(out_read)
             os.close(err_read)
+            if not isinstance(error, StartError):
+                raise
             return self._failed_to_start(error)
         finally:
             for fd in (null, out_write, err_write):
@@ -292,7 +306,8 @@ class Container:
         text = f"Container {self.name} failed {probe} probe, will be restarted"
         self._pod.event("Normal", "Killing", text, container=self.name)
         if self.child is not None:
-            asyncio.get_running_loop().create_task(_terminate(self.child))
+            # Held, because the loop itself holds tasks only weakly.
+            self._ending = asyncio.create_task(_terminate(self.child))
 
     async def _hook(self, hook: Obj, name: str) -> None:
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.node.events import Recorder
     from pytest_cniconformance.lab.node.spec import Mount, Process, Sandbox
 
+_LAST_WORDS = 1.0  # seconds for the output of ended containers to be read
 _TERMINATION_LOG = "/dev/termination-log"
 
 
@@ -93,14 +94,21 @@ class PodWorker:
         self._stopping = True
         if self._task is not None:
             self._task.cancel()
-        deadline = asyncio.get_running_loop().time() + grace
-        others = [c for c in self.containers.values() if c.kind != "sidecar"]
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        # What waits (for a ConfigMap, for its back-off) has nothing to finish.
+        for name, task in self._tasks.items():
+            if not self.containers[name].running:
+                task.cancel()
+        others = [container for container in self.containers.values() if container.kind != "sidecar"]
         await asyncio.gather(*(container.stop(grace) for container in others))
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
-        sidecars = [c for c in reversed(self.containers.values()) if c.kind == "sidecar"]
+        left = max(0.0, deadline - loop.time())
+        sidecars = [container for container in self.containers.values() if container.kind == "sidecar"]
         await asyncio.gather(*(container.stop(left) for container in sidecars))
-        for task in self._tasks.values():
-            task.cancel()
+        if self._tasks:
+            _, unfinished = await asyncio.wait(self._tasks.values(), timeout=_LAST_WORDS)
+            for task in unfinished:
+                task.cancel()
         self.publish()
         self._volumes.remove()
 
@@ -120,7 +128,7 @@ class PodWorker:
                 container.state = states.waiting("ContainerCreating")
                 self._launch(container)
         main = [task for name, task in self._tasks.items() if self.containers[name].kind == "main"]
-        await asyncio.gather(*main)
+        await asyncio.wait(main)  # unlike gather it leaves them alone when this task is cancelled
         # A pod has ended with its last main container; sidecars must not keep it alive.
         await asyncio.gather(*(c.stop(30) for c in self.containers.values() if c.kind == "sidecar"))
         self.changed()
@@ -156,7 +164,9 @@ class PodWorker:
             task = self._launch(container)
             if container.kind == "sidecar":
                 await container.up.wait()
-            elif await task != 0:
+                continue
+            await asyncio.wait([task])
+            if task.result() != 0:
                 self.changed()
                 return False
         return True
@@ -223,12 +233,6 @@ class PodWorker:
             "netns": self.netns,
             "sandbox": sandbox,
         }
-
-    def join(self, argv: list[str], container: Obj, pid: int) -> Process:
-        """Put together a process inside a running container."""
-        process = self.process_for(container)
-        process["argv"], process["join"] = argv, pid
-        return process
 
     def _env(self, container: Obj) -> dict[str, str]:
         env = {

@@ -24,6 +24,7 @@ class Lines:
     def close(self) -> None:
         """Drop the connection: what is still in it is of no use to another request."""
         self._response.close()
+        self._response.release_conn()
 
     def limit(self, seconds: float) -> None:
         """Let the next read take at most ``seconds``."""

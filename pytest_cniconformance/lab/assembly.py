@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_cniconformance.lab import ciliumcrds, cniobjects, system
+from pytest_cniconformance.lab import ciliumcrds, cniobjects, metallb, system
 from pytest_cniconformance.lab.api.app import build_app
 from pytest_cniconformance.lab.api.app import serve as serve_api
 from pytest_cniconformance.lab.api.auth import ADMIN, Tokens
@@ -179,8 +179,9 @@ class Assembly:
             *cniobjects.cni_objects(self._profile),
             *(ciliumcrds.cilium_crds() if self._profile == "cilium" else []),
             *cniobjects.custom_resources(self._profile),
+            *metallb.objects(self._families),
         ]:
-            self._writes.create_object(obj)
+            self._writes.create_object(obj, trusted=True)
         agent = self._store.get("daemonsets.apps", *cniobjects.agent_key(self._profile))
         assert agent is not None
         status = cniobjects.daemon_set_status(len(self._plan.nodes))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +52,14 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
     here and not replaced.
     """
     metadata = {"name": "coredns", "namespace": NAMESPACE}
-    writes.create_object({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    create = partial(writes.create_object, trusted=True)
+    create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"Corefile": _COREFILE}}
-    writes.create_object(config)
-    writes.create_object(_service(families))
+    create(config)
+    create(_service(families))
     template = {"metadata": {"labels": _LABELS}, "spec": _pod_spec(argv)}
     spec = {"replicas": replicas, "selector": {"matchLabels": _LABELS}, "template": template}
-    deployment = writes.create_object(
+    deployment = create(
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -66,7 +68,7 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
         }
     )
     labels = {**_LABELS, "pod-template-hash": _HASH}
-    replica_set = writes.create_object(
+    replica_set = create(
         {
             "apiVersion": "apps/v1",
             "kind": "ReplicaSet",
@@ -84,7 +86,7 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
         }
     )
     for _ in range(replicas):
-        writes.create_object(
+        create(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",

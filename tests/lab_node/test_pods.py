@@ -7,10 +7,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 from tests.lab_node.bench import Bench, on_bench
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_cniconformance.lab.api.objects import Obj
+    from pytest_cniconformance.lab.dataplane.seams import PodNet
 
 
 def _conditions(pod: Obj) -> dict[str, str]:
@@ -191,5 +195,42 @@ def test_addresses_are_not_used_again_at_once() -> None:
             bench.store.delete("pods", "default", "again", grace=0)
             await bench.until("again", lambda pod: pod is None)
         assert len(set(seen)) == 3
+
+    on_bench(check)
+
+
+def test_pods_deleted_while_they_start_leave_no_network_behind() -> None:
+    async def check(bench: Bench) -> None:
+        for number in range(10):
+            bench.pod(f"p{number}", metadata={"labels": {"n": str(number)}})
+        for turn in range(10):
+            await asyncio.sleep(0.005 * (turn % 3))
+            bench.store.delete("pods", "default", f"p{turn}", grace=turn % 2)
+        for number in range(10):
+            await bench.until(f"p{number}", lambda pod: pod is None)
+        async with asyncio.timeout(5):
+            while True:
+                _, out, _ = await bench.runner.run(["ip", "netns"])
+                if [line.split()[0] for line in out.splitlines()] == [b"lab-worker1"]:
+                    break
+
+    on_bench(check)
+
+
+def test_a_pod_whose_network_fails_is_tried_again_and_does_not_hold_up_others() -> None:
+    async def check(bench: Bench) -> None:
+        connect, failures = bench.network.pods_added, []
+
+        async def sometimes(node: str, pods: Sequence[PodNet]) -> None:
+            if any(pod.name == "bad" for pod in pods) and len(failures) < 3:
+                failures.append(len(pods))
+                raise DataplaneError("no luck")
+            await connect(node, pods)
+
+        bench.network.pods_added = sometimes  # type: ignore[method-assign]
+        bench.pod("good")
+        bench.pod("bad")
+        await bench.ready("good", "bad")
+        assert bench.events("FailedCreatePodSandBox")
 
     on_bench(check)

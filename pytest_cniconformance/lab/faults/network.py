@@ -102,9 +102,10 @@ _REACHABILITY = (
     Fault(
         "pod-ip-outside-cidr",
         "reachability",
-        "a pod's address lies outside its node's pod CIDR",
+        "pods' addresses lie outside the pod CIDRs of all nodes, where other nodes have no route to",
         "address pools that overlap or are stale",
         ("CT-IPU-CIDR",),
+        ("calico", "cilium"),
     ),
 )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.api.errors import ApiError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.node.context import Cluster
 
 _DONE = ("Succeeded", "Failed")
+_RETRY = 2.0  # seconds before the network of a pod is tried again
 
 
 class Kubelet:
@@ -70,7 +72,10 @@ class Kubelet:
             return
         if worker is None:
             known = uid in self._leaving or any(p["metadata"]["uid"] == uid for p in self._incoming)
-            if not known and pod.get("status", {}).get("phase") not in _DONE:
+            if "deletionTimestamp" in pod["metadata"] and uid not in self._leaving:
+                self._incoming = [p for p in self._incoming if p["metadata"]["uid"] != uid]
+                self._forget(pod)
+            elif not known and pod.get("status", {}).get("phase") not in _DONE:
                 self._incoming.append(pod)
                 self._wanted.set()
             return
@@ -91,16 +96,38 @@ class Kubelet:
             nets = [self._nets[worker.pod["metadata"]["uid"]] for worker in workers]
             if not nets:
                 continue
-            try:
-                await self._cluster.dataplane.pods_added(self.node, nets)
-            except DataplaneError as error:
-                for worker in workers:
-                    text = f"Failed to create pod sandbox: {error}"
-                    self._recorder.record(worker.pod, "Warning", "FailedCreatePodSandBox", text)
-                continue
-            for worker in workers:
-                if worker.pod["metadata"]["uid"] not in self._leaving:
-                    worker.start()
+            await self._connect(workers, nets)
+
+    async def _connect(self, workers: list[PodWorker], nets: list[PodNet]) -> None:
+        """Connect pods and start them. When a batch fails, each is tried alone, and the bad ones again later."""
+        try:
+            await self._cluster.dataplane.pods_added(self.node, nets)
+        except DataplaneError as error:
+            if len(workers) > 1:  # each has its own try
+                for worker, net in zip(workers, nets, strict=True):
+                    await self._connect([worker], [net])
+                return
+            (worker,) = workers
+            text = f"Failed to create pod sandbox: {error}"
+            self._recorder.record(worker.pod, "Warning", "FailedCreatePodSandBox", text)
+            asyncio.get_running_loop().call_later(_RETRY, self._again, worker.pod["metadata"]["uid"])
+            worker.attached.set()
+            return
+        for worker in workers:
+            worker.attached.set()
+            if worker.pod["metadata"]["uid"] not in self._leaving:
+                worker.start()
+
+    def _again(self, uid: str) -> None:
+        """Admit a pod anew whose network could not be built."""
+        worker = self._workers.get(uid)
+        if worker is None or uid in self._leaving:
+            return
+        del self._workers[uid]
+        if not self._nets.pop(uid).host_network:
+            self._allocator.give_back(uid)
+        self._incoming.append(worker.pod)
+        self._wanted.set()
 
     def _prepare(self, pod: Obj) -> PodWorker | None:
         uid = pod["metadata"]["uid"]
@@ -130,8 +157,6 @@ class Kubelet:
             recorder=self._recorder,
         )
         self._workers[uid] = worker
-        if "deletionTimestamp" in pod["metadata"]:
-            self._leave(worker, 0.0)
         return worker
 
     # --- going ------------------------------------------------------------------
@@ -150,14 +175,17 @@ class Kubelet:
         pod = worker.pod
         uid = pod["metadata"]["uid"]
         await worker.stop(grace)
+        await worker.attached.wait()
         net = self._nets.pop(uid)
         await self._cluster.dataplane.pods_removed(self.node, [net])
         if not net.host_network:
             self._allocator.give_back(uid)
         self._workers.pop(uid, None)
+        self._forget(pod)
+
+    def _forget(self, pod: Obj) -> None:
+        """Take a pod that has ended out of the API."""
         present = self._cluster.store.get("pods", namespace_of(pod), name_of(pod))
-        if present is not None and present["metadata"]["uid"] == uid:
-            try:
+        if present is not None and present["metadata"]["uid"] == pod["metadata"]["uid"]:
+            with suppress(ApiError):  # somebody may delete it in the same moment
                 self._cluster.store.delete("pods", namespace_of(pod), name_of(pod), grace=0)
-            except ApiError:
-                pass  # somebody deleted it in the same moment

@@ -50,6 +50,8 @@ class PodWorker:
         self._policy = pod["spec"].get("restartPolicy", "Always")
         self._directory = cluster.directory / pod["metadata"]["uid"]
         self._volumes = PodVolumes(cluster, pod, host_ips)
+        self.attached = asyncio.Event()
+        """Set once the dataplane has done with the pod's network, well or badly."""
         self.containers: dict[str, Container] = {}
         for spec in pod["spec"].get("initContainers") or []:
             kind = "sidecar" if spec.get("restartPolicy") == "Always" else "init"

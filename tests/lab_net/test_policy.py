@@ -34,7 +34,11 @@ def np(pods: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
 
 
 def expect(world: World, expected: dict[tuple[str, str, int], str], **options: Any) -> None:
-    assert world.verdicts(list(expected), **options) == expected
+    found = world.verdicts(list(expected), **options)
+    late = [cell for cell, verdict in found.items() if verdict == DROP and expected[cell] == OPEN]
+    # A starved machine may answer late; what is dropped stays dropped.
+    found |= world.verdicts(late, timeout=5, **options)
+    assert found == expected
 
 
 OPEN, DROP = "open", "timeout"

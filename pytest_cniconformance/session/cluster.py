@@ -60,9 +60,11 @@ class ClusterSession:
         try:
             from pytest_cniconformance.kube import preflight, read_facts
             from pytest_cniconformance.kube.preflight import blocking
+            from pytest_cniconformance.probe.workload import probe_pod
 
             self.facts = facts = read_facts(run.kube)
-            self.findings = preflight(run.kube, facts=facts)
+            sample = probe_pod("preflight", "default", image=self.settings.image)
+            self.findings = preflight(run.kube, facts=facts, pod=sample)
             errors = blocking(self.findings)
             if errors:
                 lines = [f"{finding.message} — {finding.remedy}" for finding in errors]

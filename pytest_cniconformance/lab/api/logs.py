@@ -26,7 +26,8 @@ async def send_logs(call: Call, pod: Obj) -> web.StreamResponse:
     container = choose_container(pod, query.get("container", ""))
     _require_started(pod, container)
     tail, limit = number(query, "tailLines"), number(query, "limitBytes")
-    chunks = call.server.agents.logs(pod, container, follow=flag(query, "follow"), tail=tail)
+    wanted = {name: flag(query, name) for name in ("follow", "previous", "timestamps")}
+    chunks = call.server.agents.logs(pod, container, tail=tail, **wanted)
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     response.enable_chunked_encoding()
     try:

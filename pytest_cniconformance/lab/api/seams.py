@@ -42,10 +42,18 @@ class NodeAgents(Protocol):
         ...
 
     def logs(
-        self, pod: Obj, container: str, *, follow: bool = False, tail: int | None = None
+        self,
+        pod: Obj,
+        container: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        previous: bool = False,
+        timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
         """Yield the container's output in chunks; raises ``ContainerNotFound`` at the first step.
 
         Starts with the last ``tail`` lines (all when None); with ``follow`` new ones come while it runs.
+        ``previous`` means the run before the last restart; ``timestamps`` puts the time before each line.
         """
         ...

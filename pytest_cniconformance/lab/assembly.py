@@ -11,7 +11,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_cniconformance.lab import ciliumcrds, cniobjects, metallb, system
+from pytest_cniconformance.lab import ciliumcrds, cniobjects, metallb, outside, system
 from pytest_cniconformance.lab.api.app import build_app
 from pytest_cniconformance.lab.api.app import serve as serve_api
 from pytest_cniconformance.lab.api.auth import ADMIN, Tokens
@@ -22,7 +22,7 @@ from pytest_cniconformance.lab.api.writes import Writes
 from pytest_cniconformance.lab.control.bootstrap import bootstrap
 from pytest_cniconformance.lab.control.manager import Controllers
 from pytest_cniconformance.lab.dataplane import DataplaneError, create_dataplane
-from pytest_cniconformance.lab.dataplane.addressing import Plan, host_address, outside_address
+from pytest_cniconformance.lab.dataplane.addressing import OUTSIDE, Plan, host_address, outside_address
 from pytest_cniconformance.lab.dns.__main__ import FAULTS as DNS_FAULTS
 from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.faults import Active
@@ -103,6 +103,7 @@ class Assembly:
                 self._store, agents, tokens=self._tokens, faults=frozenset(self._faults), writes=self._writes
             )
             await serve_api(app, [self._listener, *self._underlay_sockets()], self._tls.context)
+            self._start_outside()
             stage("creating the system objects")
             self._create_objects()
             stage("building the nodes")
@@ -187,12 +188,25 @@ class Assembly:
         status = cniobjects.daemon_set_status(len(self._plan.nodes))
         system.set_status(self._store, "daemonsets.apps", agent, status)
 
+    def _start_outside(self) -> None:
+        """Start the name server of the outside host."""
+        python = f"{interpreter_path()}/python3"
+        argv = [python, "-I", "-S", outside.__file__, *(outside_address(family) for family in self._families)]
+
+        async def serve() -> None:
+            code, _, err = await self._runner.run(argv, netns=OUTSIDE)
+            raise LabError(f"the outside name server ended ({code}): {err.decode(errors='replace')[-300:]}")
+
+        self._tasks.append(asyncio.create_task(serve(), name="outside name server"))
+
     def _dns_command(self) -> list[str]:
         """Return the argv of the DNS pods."""
         account = "/var/run/secrets/kubernetes.io/serviceaccount"
         host = _KUBERNETES[self._families[0]]
         argv = ["python3", "-m", "pytest_cniconformance.lab.dns", "--api", f"https://{host}:443"]
         argv += ["--token-file", f"{account}/token", "--ca", f"{account}/ca.crt", "--domain", system.DOMAIN]
+        for family in self._families:
+            argv += ["--upstream", outside_address(family)]
         for fault in sorted(self._faults.intersection(DNS_FAULTS)):
             argv += ["--fault", fault]
         return argv

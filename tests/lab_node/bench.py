@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -201,7 +202,10 @@ def on_bench(
     if shutil.which("ip", path=SYSTEM_PATH) is None:
         pytest.skip("needs the program ip (package iproute2)")
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forking a process with threads; the child uses none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
     if pid == 0:
         os.close(read)
         _outer(test, nodes, frozenset(faults), timeout, write)

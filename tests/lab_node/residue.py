@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,7 +72,10 @@ def on_own_machine(test: Callable[[], None]) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: namespaces to look into")
     read, write = os.pipe()
-    outer = os.fork()
+    with warnings.catch_warnings():
+        # Python 3.12 warns of forking a process with threads; the child uses none of them.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        outer = os.fork()
     if outer == 0:
         os.close(read)
         failure = b""

@@ -110,6 +110,15 @@ def test_pods_reach_a_service_by_address_and_by_every_form_of_its_name(kube: Kub
         assert _ask(kube, host).startswith("I am s")
 
 
+def test_names_outside_the_cluster_resolve_or_do_not_exist(kube: KubeClient) -> None:
+    script = "import socket; print(socket.getaddrinfo('outside.lab.example', 1)[0][4][0])"
+    result = kube.exec("t", "client", ["python3", "-c", script], timeout=20)
+    assert result.stdout == b"172.30.2.1\n", result.stderr
+    script = "import socket; socket.getaddrinfo('nowhere.example', 1)"
+    result = kube.exec("t", "client", ["python3", "-c", script], timeout=20)
+    assert b"Name or service not known" in result.stderr
+
+
 def test_pods_reach_the_api_server_with_their_own_token(kube: KubeClient) -> None:
     script = (
         "import ssl, urllib.request as u, urllib.error\n"

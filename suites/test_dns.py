@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_cniconformance.fixtures import requirement
+from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
-from pytest_cniconformance.probe.questions import DnsAnswer, resolve
+from pytest_cniconformance.model.failure import ConformanceFailure
+from pytest_cniconformance.probe.questions import DnsAnswer, resolve, resolve_by_system
 
 pytestmark = pytest.mark.dns
+
+LOOKUPS = 10
+STALL_SECONDS = 2.5
+"""Half the shortest default time-out of a resolver (5 s, resolv.conf(5)): what is above waited for a lost packet."""
 
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/"
 SPEC = "https://github.com/kubernetes/dns/blob/master/docs/specification.md"
@@ -74,6 +79,27 @@ def test_an_external_name_service_is_an_alias(cni_grid: Grid, cni_services: Serv
         "dns-alias", None, [port(8000)], namespace="x", type="ExternalName", externalName=target.fqdn
     )
     _answers(cni_grid, "x/a", f"{alias.fqdn}.", {target.cluster_ip})
+
+
+@requirement(
+    "DNS-STALL",
+    level=SHOULD,
+    feature="dns/latency",
+    source="https://github.com/kubernetes/kubernetes/issues/56903",
+)
+def test_no_lookup_stalls(cni_grid: Grid, cni_services: Services) -> None:
+    """No lookup by the system's resolver, A and AAAA in parallel, waits for a resolver timeout."""
+    service = cni_services.create("dns-stall", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1)
+    _answers(cni_grid, "x/a", f"{service.fqdn}.", {service.cluster_ip})
+    for pod in cni_grid.one_per_node():
+        for _ in range(LOOKUPS):
+            found, seconds = resolve_by_system(cni_grid.agent(pod.key), service.fqdn)
+            if seconds > STALL_SECONDS:
+                raise ConformanceFailure(f"{service.fqdn} from {pod.key} took {seconds:.1f} s")
+            if service.cluster_ip not in found:
+                raise ConformanceFailure(
+                    f"{service.fqdn} from {pod.key} answered {', '.join(found) or 'nothing'}"
+                )
 
 
 def _resolve(grid: Grid, source: str, name: str) -> DnsAnswer:

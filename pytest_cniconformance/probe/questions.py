@@ -36,6 +36,14 @@ def resolve(agent: AgentSession, name: str, kind: str = "A", *, wait_ms: int = 2
     return DnsAnswer(final["rcode"], addresses, final.get("error", ""), final.get("us", 0) / 1000)
 
 
+def resolve_by_system(
+    agent: AgentSession, name: str, *, wait_ms: int = 12000
+) -> tuple[tuple[str, ...], float]:
+    """Resolve as programs do (getaddrinfo, both families); return the addresses and the seconds it took."""
+    answer = agent.request("resolve", name=name, via="system", wait=wait_ms)
+    return tuple(answer["addresses"]), answer["us"] / 1e6
+
+
 def round_trips(agent: AgentSession, host: str, port: int, count: int) -> list[float | None]:
     """Return ``count`` round trips on one connection, in microseconds; None for one without answer."""
     answer = agent.request("rtt", host=host, port=port, n=count, timeout=30.0 + count)

@@ -21,7 +21,7 @@ from pytest_cniconformance.lab.dataplane.natrules import (
 )
 from pytest_cniconformance.lab.dataplane.nft import transition
 from pytest_cniconformance.lab.dataplane.nodeagent import NodeAgent
-from pytest_cniconformance.lab.dataplane.nullmac import GatewayBreaker
+from pytest_cniconformance.lab.dataplane.podfaults import PodBreaker
 from pytest_cniconformance.lab.dataplane.policytable import DELAY_DEVICE
 from pytest_cniconformance.lab.dataplane.profiles import PROFILE_CLASSES
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
@@ -66,7 +66,7 @@ class Engine:
         self._agents: dict[str, NodeAgent] = {}
         self._connected: dict[str, tuple[str, PodNet]] = {}
         self._seen: dict[str, object] = {}
-        self._breaker = GatewayBreaker(self._commands, self.plan, self._profile, self.faults)
+        self._breaker = PodBreaker(self._commands, self.plan, self._profile, self.faults)
         self._version = 0
         self._cached: tuple[int, State] | None = None
         self._follower: asyncio.Task[None] | None = None

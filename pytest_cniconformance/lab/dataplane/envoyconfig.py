@@ -250,6 +250,8 @@ def _request(rule: HttpRule, faults: Collection[str]) -> Json:
         path = f"(?:{path}).*"
     method = "" if "l7-method-ignored" in faults else rule.method
     wanted = ((":method", method), (":path", path), (":authority", rule.host))
+    if "l7-rules-rejected" in faults:
+        return {"not_rule": {"any": True}}
     parts: list[Json] = [
         {"header": {"name": name, "string_match": {"safe_regex": {"regex": regex}}}}
         for name, regex in wanted

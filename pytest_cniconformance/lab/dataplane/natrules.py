@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.lab.dataplane.addressing import IPV4, host_address, nft_family, pod_network
+from pytest_cniconformance.lab.dataplane.addressing import IPV4, nft_family, pod_network
 from pytest_cniconformance.lab.dataplane.nft import Table
 from pytest_cniconformance.lab.dataplane.policytable import DELAY_DEVICE
 
@@ -86,7 +86,7 @@ class FaultTable:
             # The kubelet is root and has to stay able to probe, or no pod would ever be ready.
             rules["output"] += [
                 f'oifname "{self._profile.tunnel}" {ip} daddr {pods} ct state new drop',
-                f"meta skuid != 0 {ip} daddr {local} ct state new drop",
+                f'oifname != "lo" meta skuid != 0 {ip} daddr {local} ct state new drop',
             ]
         if "pod-to-node-blocked" in faults:
             opening = f"{ip} saddr {local} meta l4proto {{ tcp, udp }} ct state new"
@@ -94,8 +94,6 @@ class FaultTable:
             others = ", ".join(n.underlay(family) for n in self._plan.others(self._node.name))
             if others:
                 rules["forward"].append(f"{opening} {ip} daddr {{ {others} }} drop")
-        if "api-unreachable" in faults:
-            rules["forward"].append(f"{ip} daddr {host_address(family)} tcp dport 6443 drop")
 
     def _delay(self) -> None:
         """Send chosen packets through the delay line and let them pass untracked when they come back."""

@@ -19,7 +19,7 @@ _REACHABILITY = (
         "reachability",
         "packets between two pods of one node are dropped",
         "a container engine that sets the FORWARD policy to DROP on hosts with bridge netfilter",
-        ("CT-PP-SAME",),
+        ("CT-PP-SAME", "NP-ISO-1"),
     ),
     Fault(
         "missing-node-route",
@@ -150,7 +150,7 @@ _SERVICES = (
         "services",
         "an address that no pod has is among the endpoints of every Service",
         "kubernetes/kubernetes#67875, #51445",
-        ("SVC-SPREAD", "CT-SVC-IP"),
+        ("SVC-SPREAD",),
     ),
     Fault(
         "lb-not-announced",
@@ -202,7 +202,7 @@ _DNS = (
         "dns",
         "the first answer to a name takes 5 s: one of two parallel queries is lost",
         "kubernetes/kubernetes#56903, weaveworks/weave#3287",
-        ("DNS-SVC",),
+        ("DNS-STALL",),
     ),
     Fault(
         "dns-headless-cluster-ip",

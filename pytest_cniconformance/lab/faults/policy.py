@@ -132,6 +132,12 @@ POLICY_FAULTS: tuple[Fault, ...] = (
     _l7("l7-method-ignored", "HTTP rules match any method", "proxies configured by path alone", "L7-METHOD"),
     _l7("l7-path-prefix", "the path of an HTTP rule matches as a prefix", "cilium/cilium#13280", "L7-PATH"),
     _l7(
+        "l7-rules-rejected",
+        "the proxy rejects the HTTP rules as a whole and denies every request",
+        "cilium/cilium#41314: the regular expressions exceed RE2's program size",
+        "L7-ALLOW",
+    ),
+    _l7(
         "l7-denied-by-reset",
         "a denied HTTP request is answered by a TCP reset instead of 403",
         "a proxy that fails closed: cilium/cilium#4181 family",

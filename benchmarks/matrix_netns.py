@@ -16,7 +16,7 @@ import time
 from pytest_cniconformance.model.matrix import Cell
 from pytest_cniconformance.model.verdict import Protocol, Verdict
 from pytest_cniconformance.probe import Fleet, PodMatrix, ProcessTransport, Target, calibrate
-from pytest_cniconformance.probe.transport import AGENT_FILE
+from pytest_cniconformance.probe.transport import LAUNCHER, agent_command
 
 PODS = [f"{namespace}/{name}" for namespace in "xyz" for name in "abc"]
 PORTS = [
@@ -68,7 +68,7 @@ def deny_a_third() -> None:
 
 def serve(pod: str) -> subprocess.Popen[bytes]:
     listen = [word for port, protocol in PORTS for word in ("--listen", f"{protocol}:{port}")]
-    argv = [sys.executable, "-I", "-S", str(AGENT_FILE), "serve", "--identity", pod, *listen]
+    argv = [*agent_command("serve", pod, python=sys.executable, folder=LAUNCHER.parent), *listen]
     process = subprocess.Popen(["ip", "netns", "exec", namespace(pod), *argv], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline()

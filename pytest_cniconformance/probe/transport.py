@@ -11,18 +11,29 @@ import tempfile
 import threading
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_cniconformance.kube import KubeClient
 
-AGENT_FILE = Path(__file__).with_name("agent.py")
-"""The agent as it lies in this package; pods get the same bytes through a ConfigMap."""
+LAUNCHER = Path(__file__).with_name("run_agent.py")
+"""What starts the agent that lies beside it; pods get the same bytes through a ConfigMap."""
 
-AGENT_IN_POD = "/cniconformance/agent.py"
-"""Where the ConfigMap puts it."""
+AGENT_FOLDER_IN_POD = "/cniconformance"
+"""Where the ConfigMap puts launcher and agent."""
+
+
+def agent_command(
+    mode: Literal["serve", "probe"],
+    identity: str,
+    *,
+    python: str = "python3",
+    folder: str | Path = AGENT_FOLDER_IN_POD,
+) -> list[str]:
+    """Return the command that starts the agent; ``-I`` and ``-S`` keep whatever an image prepared out of it."""
+    return [python, "-I", "-S", f"{folder}/{LAUNCHER.name}", mode, "--identity", identity]
 
 
 class TransportClosed(ConnectionError):
@@ -107,7 +118,7 @@ class ExecTransport:
         container: str | None = None,
         python: str = "python3",
     ) -> None:
-        argv = [python, "-I", "-S", AGENT_IN_POD, "probe", "--identity", f"{namespace}/{pod}"]
+        argv = agent_command("probe", f"{namespace}/{pod}", python=python)
         self._where = f"pod {namespace}/{pod}"
         self._stream = kube.open_exec(namespace, pod, argv, container=container)
         self._lines = _Lines()
@@ -169,16 +180,8 @@ class ProcessTransport:
         python: str = sys.executable,
         argv: Sequence[str] | None = None,
     ) -> None:
-        command = argv or [
-            *prefix,
-            python,
-            "-I",
-            "-S",
-            str(AGENT_FILE),
-            "probe",
-            "--identity",
-            identity,
-        ]
+        own = agent_command("probe", identity, python=python, folder=LAUNCHER.parent)
+        command = argv or [*prefix, *own]
         self._identity = identity
         self._lines = _Lines()
         self._reading = threading.Lock()

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_cniconformance.probe.transport import AGENT_FILE, AGENT_IN_POD
+from pytest_cniconformance.probe.transport import AGENT_FOLDER_IN_POD, LAUNCHER, agent_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 CONFIG_MAP = "cniconformance-agent"
 CONTAINER = "agent"
@@ -23,8 +24,12 @@ def agent_config_map(namespace: str) -> Obj:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": CONFIG_MAP, "namespace": namespace},
-        "data": {"agent.py": AGENT_FILE.read_text(encoding="utf-8")},
+        "data": {path.name: path.read_text(encoding="utf-8") for path in _agent_files()},
     }
+
+
+def _agent_files() -> list[Path]:
+    return [LAUNCHER, *sorted((LAUNCHER.parent / "agent").glob("*.py"))]
 
 
 def probe_pod(
@@ -56,11 +61,13 @@ def probe_pod(
         listen = [(protocol, 0) for protocol in dict.fromkeys(protocol for protocol, _ in listen)]
     names = {(port, protocol): text for text, (port, protocol) in (port_names or {}).items()}
     identity = f"{namespace}/{name}"
+    # The keys of a ConfigMap cannot have folders; the paths at which they are mounted can.
+    items = [{"key": path.name, "path": str(path.relative_to(LAUNCHER.parent))} for path in _agent_files()]
     container: Obj = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-I", "-S", AGENT_IN_POD, "serve", "--identity", identity]
+        "command": agent_command("serve", identity)
         + [argument for protocol, port in listen for argument in ("--listen", f"{protocol}:{port}")],
         "env": [{"name": "CNI_IDENTITY", "value": identity}],
         "ports": [_port(protocol, port, names) for protocol, port in listen if port],
@@ -70,7 +77,7 @@ def probe_pod(
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "volumeMounts": [{"name": "agent", "mountPath": "/cniconformance", "readOnly": True}],
+        "volumeMounts": [{"name": "agent", "mountPath": AGENT_FOLDER_IN_POD, "readOnly": True}],
     }
     spec: Obj = {
         "automountServiceAccountToken": False,
@@ -84,7 +91,7 @@ def probe_pod(
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "agent", "configMap": {"name": CONFIG_MAP}}],
+        "volumes": [{"name": "agent", "configMap": {"name": CONFIG_MAP, "items": items}}],
     }
     if host_network:
         spec["hostNetwork"] = True

@@ -45,7 +45,8 @@ def test_nothing_at_top_level_but_the_package(wheel: Path) -> None:
         "report/templates/report.html.j2",
         "measure/profiles/default.toml",
         "cni/profiles/flannel.toml",
-        "probe/agent.py",
+        "probe/run_agent.py",
+        "probe/agent/__main__.py",
         "py.typed",
     ],
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_cniconformance.probe import Fleet, ProcessTransport, Window
-from pytest_cniconformance.probe.transport import AGENT_FILE
+from pytest_cniconformance.probe.transport import LAUNCHER, agent_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -118,8 +118,7 @@ class Network:
 
     def serve(self, pod: str, *listen: str, identity: str = "") -> subprocess.Popen[bytes]:
         flags = [word for item in listen for word in ("--listen", item)]
-        argv = [sys.executable, "-I", "-S", str(AGENT_FILE), "serve"]
-        return self.start(pod, *argv, "--identity", identity or f"x/{pod}", *flags)
+        return self.start(pod, *serve_command(identity or f"x/{pod}"), *flags)
 
     def python(self, pod: str, code: str, *arguments: str) -> subprocess.Popen[bytes]:
         return self.start(pod, sys.executable, "-c", textwrap.dedent(code), *arguments)
@@ -134,6 +133,11 @@ class Network:
         subprocess.run(
             ["ip", *where, "-batch", "-"], input="\n".join(lines), text=True, check=True, capture_output=True
         )
+
+
+def serve_command(identity: str, python: str = sys.executable) -> list[str]:
+    """The command of a serving agent on this machine."""
+    return agent_command("serve", identity, python=python, folder=LAUNCHER.parent)
 
 
 def missing() -> str:

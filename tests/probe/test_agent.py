@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's other operations, and that one file runs wherever a stock Python image does."""
+"""The agent's other operations, and that it runs wherever a stock Python image does."""
 
 from __future__ import annotations
 
@@ -14,18 +14,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_cniconformance.probe import AgentError, Fleet, ProcessTransport
-from pytest_cniconformance.probe.transport import AGENT_FILE
-from tests.probe.conftest import counters
+from pytest_cniconformance.probe.transport import LAUNCHER
+from tests.probe.conftest import counters, serve_command
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.probe.conftest import Network
 
-IMPORT = f"import sys; sys.path.insert(0, {str(AGENT_FILE.parent)!r}); import agent; "
+AGENT = LAUNCHER.parent / "agent"
+IMPORT = f"import sys; sys.path.insert(0, {str(LAUNCHER.parent)!r}); import agent.__main__; "
 OLD_PYTHONS = ["python3.8", "python3.9", "python3.10", "python3.14"]
 
 
-def test_agent_is_valid_python_3_8() -> None:
-    ast.parse(AGENT_FILE.read_text(), feature_version=(3, 8))
+@pytest.mark.parametrize("file", [LAUNCHER, *sorted(AGENT.rglob("*.py"))], ids=lambda file: file.name)
+def test_agent_is_valid_python_3_8(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 8))
+
+
+def test_all_of_the_agent_lies_in_one_folder() -> None:
+    """Pods get the files of this folder, and of no folder below it."""
+    assert {path.parent for path in AGENT.rglob("*.py")} == {AGENT}
 
 
 def test_agent_imports_only_the_standard_library_and_nothing_slow() -> None:
@@ -44,17 +53,7 @@ def test_agent_serves_and_probes_on_another_python(name: str) -> None:
     if python is None or subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode:
         pytest.skip(f"{name} is not installed")
     server = subprocess.Popen(
-        [
-            python,
-            "-I",
-            "-S",
-            str(AGENT_FILE),
-            "serve",
-            "--identity",
-            f"x/{name}",
-            "--listen=TCP:0",
-            "--listen=UDP:0",
-        ],
+        [*serve_command(f"x/{name}", python), "--listen=TCP:0", "--listen=UDP:0"],
         stdout=subprocess.PIPE,
     )
     try:
@@ -80,13 +79,13 @@ def test_agent_serves_and_probes_on_another_python(name: str) -> None:
 
 
 def run_agent(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    code = f"{IMPORT}sys.exit(agent.main(sys.argv[1:]))"
+    code = f"{IMPORT}sys.exit(agent.__main__.main(sys.argv[1:]))"
     command = [sys.executable, "-B", "-c", code, *argv]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=20)
 
 
 def test_agent_ends_when_it_hears_nothing() -> None:
-    code = f"{IMPORT}agent.IDLE_EXIT = 1; agent.main(['probe'])"
+    code = f"{IMPORT}agent.session.IDLE_EXIT = 1; agent.__main__.main(['probe'])"
     process = subprocess.Popen(
         [sys.executable, "-B", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
     )
@@ -116,17 +115,7 @@ def test_wrong_arguments_are_told(argv: list[str]) -> None:
 
 
 def test_port_in_use_is_told(network: Network) -> None:
-    argv = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(AGENT_FILE),
-        "serve",
-        "--identity",
-        "x/second",
-        "--listen",
-        "TCP:80",
-    ]
+    argv = [*serve_command("x/second"), "--listen", "TCP:80"]
     done = subprocess.run(
         [*network.prefix_argv("b"), *argv], capture_output=True, text=True, check=False, timeout=20
     )

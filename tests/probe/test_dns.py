@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import importlib.util
+import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_cniconformance.probe.transport import AGENT_FILE
+from pytest_cniconformance.probe.agent.dns import candidates, resolv_conf
+from pytest_cniconformance.probe.agent.dnsmessage import dns_name, dns_parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import ModuleType
 
     from pytest_cniconformance.probe import Fleet
     from tests.probe.conftest import Network
@@ -117,34 +117,25 @@ def test_absent_server_is_told(network: Network, fleet: Fleet) -> None:
     assert "refused" in ask(fleet, network.ip("c"), "x.test.")["final"]["error"].lower()
 
 
-@pytest.fixture(scope="module")
-def agent() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("agent_under_test", AGENT_FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_search_path_is_expanded_as_a_resolver_does(agent: ModuleType, tmp_path: Path) -> None:
+def test_search_path_is_expanded_as_a_resolver_does(tmp_path: Path) -> None:
     file = tmp_path / "resolv.conf"
     file.write_text("nameserver 10.96.0.10\nsearch x.svc.cluster.local svc.cluster.local\noptions ndots:5\n")
-    config = agent.resolv_conf(str(file))
+    config = resolv_conf(str(file))
     assert config["nameservers"] == ["10.96.0.10"]
     tail = ["web.x.svc.cluster.local.", "web.svc.cluster.local.", "web."]
-    assert agent.candidates("web", config) == tail
-    assert agent.candidates("web.", config) == ["web."]
-    assert agent.candidates("a.b.c.d.e.f", config)[0] == "a.b.c.d.e.f."
+    assert candidates("web", config) == tail
+    assert candidates("web.", config) == ["web."]
+    assert candidates("a.b.c.d.e.f", config)[0] == "a.b.c.d.e.f."
 
 
 @pytest.mark.parametrize("cut", range(0, 40, 3))
-def test_malformed_answers_are_errors_not_crashes(agent: ModuleType, cut: int) -> None:
+def test_malformed_answers_are_errors_not_crashes(cut: int) -> None:
     dnslib = pytest.importorskip("dnslib")
     reply = dnslib.DNSRecord.question("a.test").reply()
     reply.add_answer(*dnslib.RR.fromZone("a.test. 5 IN A 10.0.0.1"))
     data = reply.pack()
-    assert agent.dns_parse(data)["answers"][0]["value"] == "10.0.0.1"
-    with pytest.raises((ValueError, IndexError, agent.struct.error, OSError)):
-        agent.dns_parse(data[:cut])
+    assert dns_parse(data)["answers"][0]["value"] == "10.0.0.1"
+    with pytest.raises((ValueError, IndexError, struct.error, OSError)):
+        dns_parse(data[:cut])
     with pytest.raises(ValueError, match="points to itself"):
-        agent.dns_name(b"\xc0\x00", 0)
+        dns_name(b"\xc0\x00", 0)

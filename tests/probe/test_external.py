@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import pytest
 
 from pytest_cniconformance.model.verdict import Verdict
 from pytest_cniconformance.probe.external import http_probe
-from pytest_cniconformance.probe.transport import AGENT_FILE
+from tests.probe.conftest import serve_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def agent_url() -> Iterator[str]:
-    argv = [sys.executable, "-I", "-S", str(AGENT_FILE), "serve", "--identity", "x/web", "--http", "0"]
+    argv = [*serve_command("x/web"), "--http", "0"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

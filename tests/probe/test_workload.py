@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_cniconformance.probe import agent_config_map, probe_pod
-from pytest_cniconformance.probe.transport import AGENT_FILE
+from pytest_cniconformance.probe.transport import LAUNCHER, agent_command
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
@@ -18,9 +22,26 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_config_map_holds_the_agent_and_fits() -> None:
-    text = agent_config_map("x")["data"]["agent.py"]
-    assert text == AGENT_FILE.read_text()
-    assert len(text) < 200_000  # a ConfigMap may hold 1 MiB, its last-applied annotation 256 KiB
+    data = agent_config_map("x")["data"]
+    assert {"run_agent.py", "__init__.py", "__main__.py"} < set(data)
+    assert data["run_agent.py"] == LAUNCHER.read_text()
+    assert (
+        sum(map(len, data.values())) < 200_000
+    )  # a ConfigMap may hold 1 MiB, its last-applied annotation 256 KiB
+
+
+def test_agent_starts_from_the_mounted_config_map_alone(tmp_path: Path) -> None:
+    """As in a pod: nothing of the package around it is there."""
+    data = agent_config_map("x")["data"]
+    (volume,) = probe_pod("a", "x")["spec"]["volumes"]
+    for item in volume["configMap"]["items"]:
+        file = tmp_path / item["path"]
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(data.pop(item["key"]))
+    assert not data  # every key is mounted
+    command = agent_command("probe", "x/a", python=sys.executable, folder=tmp_path)
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=True, timeout=20)
+    assert json.loads(done.stdout)["identity"] == "x/a"
 
 
 def test_pod_meets_pod_security_restricted() -> None:
@@ -42,7 +63,7 @@ def test_pod_serves_what_it_declares() -> None:
         "a", "x", tcp=(80,), udp=(53,), sctp=(90,), http=(80, 8080), port_names={"web": (80, "TCP")}
     )
     command = container(pod)["command"]
-    assert command[:4] == ["python3", "-I", "-S", "/cniconformance/agent.py"]
+    assert command[:4] == ["python3", "-I", "-S", "/cniconformance/run_agent.py"]
     listens = [after for word, after in pairwise(command) if word == "--listen"]
     assert listens == ["TCP:80", "TCP:8080", "UDP:53", "SCTP:90"]
     assert container(pod)["ports"][0] == {"containerPort": 80, "protocol": "TCP", "name": "web"}

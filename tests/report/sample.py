@@ -174,7 +174,7 @@ def _policy_evidence(**how: Any) -> dict[str, Any]:
         "manifests": [MANIFEST],
         "reproduce": [
             "kubectl -n y apply -f allow-x-a.yaml",
-            "kubectl -n x exec b -- python3 /cniconformance/agent.py probe --to 10.244.2.17:80/TCP",
+            "kubectl -n x exec b -- python3 /cniconformance/run_agent.py probe --to 10.244.2.17:80/TCP",
         ],
     }
 

@@ -100,7 +100,7 @@ def test_the_page_says_what_the_run_found(run: Any) -> None:
 def test_a_failure_shows_its_evidence() -> None:
     text = " ".join("".join(Page(html.render(sample.troubled_run())).text).split())
     assert "isolated by y/allow-x-a (Ingress); no rule admits x/b" in text
-    assert "kubectl -n x exec b -- python3 /cniconformance/agent.py probe" in text
+    assert "kubectl -n x exec b -- python3 /cniconformance/run_agent.py probe" in text
     assert "namespaceSelector:" in text
     assert "2 unexpected" in text
     assert "open, unexpected" in text

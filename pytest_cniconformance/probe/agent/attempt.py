@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One fresh connection or datagram, from the connect to the verdict."""
+
+from __future__ import annotations
+
+import socket
+
+from .addresses import PROTOCOLS, family_of
+from .channel import Channel, Silence, connect
+from .judgement import IP_RECVERR, IPV6_RECVERR, Try, judge
+from .loop import Loop, now
+from .talk import ask_datagram, ask_http, ask_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Target:
+    """What one cell asks for, with the name already resolved."""
+
+    __slots__ = ("address", "expect", "family", "host", "http", "payload", "port", "protocol", "talk")
+
+    def __init__(self, host: str, port: int, protocol: str, options: dict[str, Any]) -> None:
+        self.host, self.port, self.protocol = host, port, protocol
+        self.address, self.family = host, family_of(host)
+        self.payload: int = options.get("l", 0)
+        self.talk: bool = options.get("t", True)
+        self.http: dict[str, Any] | None = options.get("http")
+        self.expect: str = options.get("x") or ""
+
+
+async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> None:
+    """Make one fresh connection (or send one fresh datagram) and say what came of it."""
+    began = now()
+    try:
+        sock = socket.socket(target.family, *PROTOCOLS[target.protocol])
+    except OSError as error:
+        outcome.say("probe-error", f"no {target.protocol} socket: {error.strerror}")
+        return
+    stream = target.protocol != "UDP"
+    try:
+        sock.setblocking(False)
+        # Without this Linux hides which ICMP message ended the attempt: admin-prohibited and host-unreachable
+        # are one errno on IPv4.
+        if target.family == socket.AF_INET:
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
+        number = await connect(loop, sock, (target.address, target.port), deadline)
+        if number:
+            judge(outcome, number, sock, stream)
+            return
+        outcome.connected = stream
+        if not target.talk and stream:
+            outcome.latency = now() - began
+            outcome.say("open", "connected")
+        elif not stream:
+            await ask_datagram(loop, sock, target, outcome, deadline)
+        elif target.http is not None:
+            await ask_http(Channel(loop, sock), target, outcome, deadline)
+        else:
+            await ask_line(Channel(loop, sock), target, outcome, deadline)
+        if outcome.verdict in ("open", "http-denied"):
+            outcome.latency = now() - began
+    except Silence:
+        pass
+    except OSError as error:
+        judge(outcome, error.errno or 0, sock, stream)
+    finally:
+        sock.close()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,13 @@ from pytest_cniconformance.lab.api.objects import key_of, name_of, namespace_of
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError, PodNet
 from pytest_cniconformance.lab.node.addresses import Allocator
 from pytest_cniconformance.lab.node.events import Recorder
-from pytest_cniconformance.lab.node.pod import PodWorker
+from pytest_cniconformance.lab.node.pod import PodWorker, log_failure
 
 if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.objects import Obj
     from pytest_cniconformance.lab.node.context import Cluster
 
+_log = logging.getLogger(__name__)
 _DONE = ("Succeeded", "Failed")
 _RETRY = 2.0  # seconds before the network of a pod is tried again
 
@@ -44,15 +46,14 @@ class Kubelet:
             group.create_task(self._admit())
             with self._cluster.store.subscribe("pods", "configmaps", "secrets") as subscription:
                 while events := await subscription.batch():
-                    config = False
                     for event in events:
                         if event.resource == "pods":
                             self._pod_event(event.type, event.object)
-                        else:
-                            config = True
-                    if config:
+                    changed = {namespace_of(event.object) for event in events if event.resource != "pods"}
+                    if changed:
                         self._cluster.announce_config_change()
-                        for worker in self._workers.values():
+                    for worker in self._workers.values():
+                        if namespace_of(worker.pod) in changed:
                             worker.refresh_volumes()
 
     def worker(self, pod: Obj) -> PodWorker | None:
@@ -170,6 +171,7 @@ class Kubelet:
         task = asyncio.create_task(self._remove(worker, grace), name=f"remove {key_of(worker.pod)}")
         self._leaving[uid] = task
         task.add_done_callback(lambda _: self._leaving.pop(uid, None))
+        task.add_done_callback(log_failure)
 
     async def _remove(self, worker: PodWorker, grace: float) -> None:
         pod = worker.pod
@@ -177,7 +179,11 @@ class Kubelet:
         await worker.stop(grace)
         await worker.attached.wait()
         net = self._nets.pop(uid)
-        await self._cluster.dataplane.pods_removed(self.node, [net])
+        try:
+            await self._cluster.dataplane.pods_removed(self.node, [net])
+        except DataplaneError as error:
+            # The pod's processes have ended; what is left of its links must not keep the object for ever.
+            _log.error("removing the network of pod %s: %s", key_of(pod), error)
         if not net.host_network:
             self._allocator.give_back(uid)
         self._workers.pop(uid, None)

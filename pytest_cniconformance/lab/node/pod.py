@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.lab.api.errors import ApiError
 from pytest_cniconformance.lab.api.objects import key_of, name_of, namespace_of, now
+from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.node import resolv, states
 from pytest_cniconformance.lab.node.command import command_line
 from pytest_cniconformance.lab.node.container import Container
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.node.events import Recorder
     from pytest_cniconformance.lab.node.spec import Mount, Process, Sandbox
 
+_log = logging.getLogger(__name__)
 _LAST_WORDS = 1.0  # seconds for the output of ended containers to be read
 _TERMINATION_LOG = "/dev/termination-log"
 
@@ -77,6 +80,7 @@ class PodWorker:
         self._networked = True
         self.publish()
         self._task = asyncio.create_task(self._run(), name=f"pod {key_of(self.pod)}")
+        self._task.add_done_callback(log_failure)
 
     def update(self, pod: Obj) -> None:
         """Take over a newer version of the object."""
@@ -180,6 +184,7 @@ class PodWorker:
         task = asyncio.create_task(
             container.supervise(), name=f"container {key_of(self.pod)} {container.name}"
         )
+        task.add_done_callback(log_failure)
         self._tasks[container.name] = task
         return task
 
@@ -324,3 +329,9 @@ class PodWorker:
         if initial := [container_status(c) for c in containers if c.kind != "main"]:
             status["initContainerStatuses"] = initial
         return status
+
+
+def log_failure(task: asyncio.Task[Any]) -> None:
+    """Write an unexpected end of a task to the lab's log; a defect of the lab must not look like a slow pod."""
+    if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, LabError):
+        _log.error("%s failed", task.get_name(), exc_info=error)

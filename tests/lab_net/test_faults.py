@@ -121,6 +121,7 @@ def self_blocked(world: World) -> bool:
 
 
 POLICY: dict[str, Symptom] = {
+    "isolated-without-policy": lambda w: pod(w, "y/a", "x/a") != OPEN,
     "policies-ignored": opened(DENY, "y/a", "x/a"),
     "egress-not-enforced": opened(DENY_OUT, "x/a", "x/b"),
     "udp-not-enforced": opened(DENY, "y/a", "x/a", kind="udp"),
@@ -209,7 +210,22 @@ def pod_to_node(world: World) -> bool:
 
 def no_api(world: World) -> bool:
     world.do(world.sandbox.ask("serve", netns=None, name="api", port=6443))
-    return world.probe("x/a", "172.30.0.1", 6443) == "timeout"
+    meta = {"namespace": "default", "name": "kubernetes"}
+    spec = {"clusterIP": "10.96.0.1", "ports": [{"name": "https", "port": 443}]}
+    world.store.put("services", {"metadata": dict(meta), "spec": spec})
+    world.store.put(
+        "endpointslices.discovery.k8s.io",
+        {
+            "metadata": {**meta, "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": "IPv4",
+            "ports": [{"name": "https", "port": 6443}],
+            "endpoints": [{"addresses": ["172.30.0.1"]}],
+        },
+    )
+    world.settle()
+    was_fine = world.probe("x/a", "10.96.0.1", 443) == OPEN
+    ready(world, "x/a")
+    return was_fine and world.until(lambda: world.probe("x/a", "10.96.0.1", 443) != OPEN)
 
 
 def rules_missing(world: World) -> bool:
@@ -309,9 +325,19 @@ def statuses(world: World, source: str, *requests: tuple[str, str]) -> list[Any]
     return world.http(source, ip, 8080, *requests)
 
 
+def denied_everything(world: World) -> bool:
+    ip = world.pods["m/model"].ip
+    world.cilium_policy("m/serving", serving_policy())
+    answered = ([200], [403])
+    world.until(lambda: world.http("m/near", ip, 8080, ("GET", "/health")) in answered)
+    return world.http("m/near", ip, 8080, ("GET", "/health")) == [403]
+
+
 L7: dict[str, Symptom] = {
+    "l7-rules-rejected": denied_everything,
     "l7-method-ignored": lambda w: statuses(w, "m/near", ("DELETE", "/metrics")) == [200],
     "l7-path-prefix": lambda w: statuses(w, "m/near", ("GET", "/healthy")) == [200],
+    "l7-rules-rejected": lambda w: statuses(w, "m/near", ("GET", "/health")) == [403],
     "l7-denied-by-reset": lambda w: statuses(w, "m/near", ("GET", "/secret")) == ["reset"],
     "l7-only-first-request": lambda w: statuses(w, "m/far", ("GET", "/health"), ("GET", "/x")) == [200, 200],
     "l7-not-enforced": lambda w: statuses(w, "m/near", ("GET", "/secret")) == [200],

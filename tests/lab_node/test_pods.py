@@ -92,7 +92,7 @@ def test_a_crashing_container_restarts_at_once_and_then_backs_off() -> None:
         def backing_off(pod: Obj | None) -> bool:
             assert pod is not None
             state = (pod["status"].get("containerStatuses") or [{"state": {}}])[0]["state"]
-            return state.get("waiting", {}).get("reason") == "CrashLoopBackOff"
+            return bool(state.get("waiting", {}).get("reason") == "CrashLoopBackOff")
 
         pod = await bench.until("crash", backing_off)
         assert pod is not None
@@ -219,7 +219,8 @@ def test_pods_deleted_while_they_start_leave_no_network_behind() -> None:
 
 def test_a_pod_whose_network_fails_is_tried_again_and_does_not_hold_up_others() -> None:
     async def check(bench: Bench) -> None:
-        connect, failures = bench.network.pods_added, []
+        connect = bench.network.pods_added
+        failures: list[int] = []
 
         async def sometimes(node: str, pods: Sequence[PodNet]) -> None:
             if any(pod.name == "bad" for pod in pods) and len(failures) < 3:

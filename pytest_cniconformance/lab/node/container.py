@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One container of a pod: its runs, its probes, its restarts, and what its status says."""
+"""One container of a pod: its runs, its restarts, and what its status says."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import asyncio
 import os
 import secrets
 import signal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from pytest_cniconformance.lab.errors import LabError
-from pytest_cniconformance.lab.node import probes, states
+from pytest_cniconformance.lab.node import states
 from pytest_cniconformance.lab.node.context import ConfigError
 from pytest_cniconformance.lab.node.logs import ContainerLog
 from pytest_cniconformance.lab.node.runner import Child, StartError
 from pytest_cniconformance.lab.node.stdio import nonblocking_pipe, pump
+from pytest_cniconformance.lab.node.watch import ContainerWatch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,41 +22,12 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.objects import Obj
     from pytest_cniconformance.lab.node.context import Cluster
     from pytest_cniconformance.lab.node.spec import Process
+    from pytest_cniconformance.lab.node.watch import Pod
 
 _FIRST_BACKOFF = 10.0
 _LONGEST_BACKOFF = 300.0
 _FORGIVEN_AFTER = 600.0  # seconds of running after which the back-off starts anew
 _DRAIN = 0.5  # seconds that output of grandchildren may still arrive after the end
-
-
-class Pod(Protocol):
-    """What a container needs from its pod."""
-
-    @property
-    def ip(self) -> str:
-        """The pod's first address."""
-        ...
-
-    def process_for(self, container: Obj) -> Process:
-        """Put together what to run. Raises ConfigError."""
-        ...
-
-    def changed(self) -> None:
-        """Publish the pod's status soon."""
-        ...
-
-    def event(self, kind: str, reason: str, message: str, *, container: str = "") -> None:
-        """Record an Event."""
-        ...
-
-    def termination_message(self, container: Obj) -> str:
-        """Read and clear the container's termination log."""
-        ...
-
-    @property
-    def probe_netns(self) -> str:
-        """The network namespace of the node."""
-        ...
 
 
 class Container:
@@ -76,7 +47,7 @@ class Container:
         self.up = asyncio.Event()
         """Set while the container runs and its startup probe, if any, has succeeded."""
         self._process: Process | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._watch = ContainerWatch(cluster, pod, self)
         self._stopping = False
         self._backoff = 0.0
 
@@ -118,7 +89,7 @@ class Container:
         try:
             async with asyncio.timeout(grace):
                 if hook := (self.spec.get("lifecycle") or {}).get("preStop"):
-                    await self._hook(hook, "PreStop")
+                    await self._watch.hook(hook, "PreStop")
                 child.kill(signal.SIGTERM)
                 await child.wait()
         except TimeoutError:
@@ -195,7 +166,7 @@ class Container:
         self.state = states.running()
         started_at = self.state["running"]["startedAt"]
         self._pod.event("Normal", "Started", f"Started container {self.name}", container=self.name)
-        watcher = asyncio.create_task(self._watch())
+        watcher = asyncio.create_task(self._watch.run())
         self._pod.changed()
         try:
             code = await child.wait()
@@ -247,94 +218,6 @@ class Container:
             self._pod.event("Warning", "BackOff", message, container=self.name)
             self._pod.changed()
         await asyncio.sleep(delay or _FIRST_BACKOFF / 10)
-
-    async def _watch(self) -> None:
-        """Run the postStart hook and the probes of one run."""
-        if hook := (self.spec.get("lifecycle") or {}).get("postStart"):
-            await self._hook(hook, "PostStart")
-        target = probes.Target(
-            self._cluster.sockets, self._pod.probe_netns, self._pod.ip, self.spec, self.execute
-        )
-        if startup := self.spec.get("startupProbe"):
-            await self._until_started(target, startup)
-        self.started = True
-        self.up.set()
-        readiness, liveness = self.spec.get("readinessProbe"), self.spec.get("livenessProbe")
-        self.ready = readiness is None and self.kind != "init"
-        self._pod.changed()
-        try:
-            async with asyncio.TaskGroup() as group:
-                if readiness:
-                    group.create_task(probes.follow(target, readiness, self._readiness, quick=True))
-                if liveness:
-                    group.create_task(probes.follow(target, liveness, self._liveness, quick=False))
-        except* LabError:
-            pass  # the lab is going down; the daemon says why
-
-    async def _until_started(self, target: probes.Target, probe: Obj) -> None:
-        succeeded = asyncio.Event()
-
-        def report(ok: bool, message: str) -> None:
-            if ok:
-                succeeded.set()
-            else:
-                self._unhealthy("Startup", message)
-                self._restart_because("startup")
-
-        task = asyncio.create_task(probes.follow(target, probe, report, quick=True))
-        try:
-            await succeeded.wait()
-        finally:
-            task.cancel()
-
-    def _readiness(self, ok: bool, message: str) -> None:
-        if not ok:
-            self._unhealthy("Readiness", message)
-        if ok != self.ready:
-            self.ready = ok
-            self._pod.changed()
-
-    def _liveness(self, ok: bool, message: str) -> None:
-        if not ok:
-            self._unhealthy("Liveness", message)
-            self._restart_because("liveness")
-
-    def _unhealthy(self, kind: str, message: str) -> None:
-        self._pod.event("Warning", "Unhealthy", f"{kind} probe failed: {message}", container=self.name)
-
-    def _restart_because(self, probe: str) -> None:
-        text = f"Container {self.name} failed {probe} probe, will be restarted"
-        self._pod.event("Normal", "Killing", text, container=self.name)
-        if self.child is not None:
-            # Held, because the loop itself holds tasks only weakly.
-            self._ending = asyncio.create_task(_terminate(self.child))
-
-    async def _hook(self, hook: Obj, name: str) -> None:
-        try:
-            if action := hook.get("exec"):
-                code, output = await self.execute(list(action["command"]))
-                if code:
-                    text = output[-256:].decode(errors="replace")
-                    self._pod.event(
-                        "Warning", f"Failed{name}Hook", f"exit code {code}: {text}", container=self.name
-                    )
-            elif action := hook.get("sleep"):
-                await asyncio.sleep(action["seconds"])
-            elif action := hook.get("httpGet"):
-                netns = self._pod.probe_netns
-                target = probes.Target(self._cluster.sockets, netns, self._pod.ip, self.spec, self.execute)
-                await target.http(action)
-        except OSError as error:
-            self._pod.event("Warning", f"Failed{name}Hook", str(error), container=self.name)
-
-
-async def _terminate(child: Child) -> None:
-    child.kill(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(30):
-            await child.wait()
-    except TimeoutError:
-        child.kill(signal.SIGKILL)
 
 
 def _sink(log: ContainerLog, stream: str) -> Callable[[bytes], Awaitable[None]]:

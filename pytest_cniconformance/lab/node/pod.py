@@ -6,18 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.lab.api.errors import ApiError
 from pytest_cniconformance.lab.api.objects import key_of, name_of, namespace_of, now
 from pytest_cniconformance.lab.errors import LabError
-from pytest_cniconformance.lab.node import resolv, states
-from pytest_cniconformance.lab.node.command import command_line
+from pytest_cniconformance.lab.node import states
+from pytest_cniconformance.lab.node.blueprint import Blueprint
 from pytest_cniconformance.lab.node.container import Container
 from pytest_cniconformance.lab.node.context import ConfigError
-from pytest_cniconformance.lab.node.environment import container_env, expand
-from pytest_cniconformance.lab.node.security import identity
 from pytest_cniconformance.lab.node.status import conditions_of, container_status, phase_of
 from pytest_cniconformance.lab.node.volumes import PodVolumes
 
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.objects import Obj
     from pytest_cniconformance.lab.node.context import Cluster
     from pytest_cniconformance.lab.node.events import Recorder
-    from pytest_cniconformance.lab.node.spec import Mount, Process, Sandbox
+    from pytest_cniconformance.lab.node.spec import Process
 
 _log = logging.getLogger(__name__)
 _LAST_WORDS = 1.0  # seconds for the output of ended containers to be read
@@ -51,8 +48,8 @@ class PodWorker:
         self.pod, self.ips, self.netns = pod, ips, netns
         self._cluster, self._node, self._host_ips, self._recorder = cluster, node, host_ips, recorder
         self._policy = pod["spec"].get("restartPolicy", "Always")
-        self._directory = cluster.directory / pod["metadata"]["uid"]
         self._volumes = PodVolumes(cluster, pod, host_ips)
+        self._blueprint = Blueprint(cluster, self._volumes, pod, node, host_ips, ips, netns)
         self.attached = asyncio.Event()
         """Set once the dataplane has done with the pod's network, well or badly."""
         self.containers: dict[str, Container] = {}
@@ -148,19 +145,7 @@ class PodWorker:
                 text = f"MountVolume.SetUp failed: {error}"
                 self._recorder.record(self.pod, "Warning", "FailedMount", text)
                 await self._cluster.config_change()
-        etc = self._directory / "etc"
-        etc.mkdir(parents=True, exist_ok=True)
-        hostname = resolv.hostname_of(self.pod, self._node)
-        (etc / "hostname").write_text(f"{hostname}\n")
-        (etc / "hosts").write_text(resolv.hosts_file(self.pod, self.ips, hostname))
-        (etc / "resolv.conf").write_text(
-            resolv.resolv_conf(
-                self.pod,
-                cluster_dns=self._cluster.cluster_dns,
-                upstream=self._cluster.upstream_dns,
-                faults=self._cluster.faults,
-            )
-        )
+        self._blueprint.write_files(self.pod)
 
     async def _initialize(self) -> bool:
         """Run the init containers one after another; False when one failed for good."""
@@ -208,77 +193,13 @@ class PodWorker:
             field = f"spec.{part}{{{container}}}"
         self._recorder.record(self.pod, kind, reason, message, field=field)
 
-    def termination_message(self, container: Obj) -> str:
-        """Read and clear what the container left in its termination log (4096 bytes at most)."""
-        path = self._directory / f"termination-{container['name']}"
-        try:
-            text: str = path.read_bytes()[:4096].decode(errors="replace")
-            os.truncate(path, 0)
-        except OSError:
-            return ""
-        return text
-
     def process_for(self, container: Obj) -> Process:
-        """Put together the container's process. Raises ConfigError."""
-        env = self._env(container)
-        who = identity(self.pod, container)
-        sandbox: Sandbox = {
-            "hostname": resolv.hostname_of(self.pod, self._node),
-            "mounts": self._mounts(container, env),
-            "uid": who.uid,
-            "gid": who.gid,
-            "groups": who.groups,
-            "capabilities": who.capabilities,
-            "no_new_privs": who.no_new_privs,
-            "readonly_root": who.readonly_root,
-            "sysctls": {} if self.pod["spec"].get("hostNetwork") else who.sysctls,
-        }
-        return {
-            "argv": command_line(container, env),
-            "env": env,
-            "cwd": container.get("workingDir") or "/",
-            "netns": self.netns,
-            "sandbox": sandbox,
-        }
+        """Put together a container's process. Raises ConfigError."""
+        return self._blueprint.process(self.pod, container)
 
-    def _env(self, container: Obj) -> dict[str, str]:
-        env = {
-            "PATH": self._cluster.path,
-            "HOSTNAME": resolv.hostname_of(self.pod, self._node),
-            "HOME": "/root",
-        }
-        if (identity(self.pod, container).uid or 0) != 0:
-            env["HOME"] = "/"
-        return env | container_env(self._cluster.store, self.pod, container, self.ips, self._host_ips)
-
-    def _mounts(self, container: Obj, env: dict[str, str]) -> list[Mount]:
-        etc = self._directory / "etc"
-        mounts: list[Mount] = [
-            {"source": str(etc / name), "target": f"/etc/{name}", "readonly": False}
-            for name in ("resolv.conf", "hosts", "hostname")
-        ]
-        log = self._directory / f"termination-{container['name']}"
-        log.touch()
-        log.chmod(0o666)
-        target = container.get("terminationMessagePath") or _TERMINATION_LOG
-        mounts.append({"source": str(log), "target": target, "readonly": False})
-        wanted = list(container.get("volumeMounts") or [])
-        # Parents first, so that a volume inside another volume's path stays visible.
-        for mount in sorted(wanted, key=lambda mount: mount["mountPath"].count("/")):
-            source, readonly = self._volumes.source(mount["name"])
-            sub = mount.get("subPath") or expand(mount.get("subPathExpr") or "", env)
-            if sub:
-                inside = (source / sub).resolve()
-                if not inside.is_relative_to(source.resolve()):
-                    raise ConfigError(f"subPath {sub!r} leaves its volume")
-                if not inside.exists() and not readonly:
-                    inside.mkdir(parents=True)
-                source = inside
-            if not source.exists():
-                raise ConfigError(f"volume {mount['name']!r} has no {sub!r}")
-            readonly = readonly or bool(mount.get("readOnly"))
-            mounts.append({"source": str(source), "target": mount["mountPath"], "readonly": readonly})
-        return mounts
+    def termination_message(self, container: Obj) -> str:
+        """Read and clear what the container left in its termination log."""
+        return self._blueprint.termination_message(container)
 
     # --- status ---------------------------------------------------------------
 

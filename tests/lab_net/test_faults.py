@@ -337,7 +337,6 @@ L7: dict[str, Symptom] = {
     "l7-rules-rejected": denied_everything,
     "l7-method-ignored": lambda w: statuses(w, "m/near", ("DELETE", "/metrics")) == [200],
     "l7-path-prefix": lambda w: statuses(w, "m/near", ("GET", "/healthy")) == [200],
-    "l7-rules-rejected": lambda w: statuses(w, "m/near", ("GET", "/health")) == [403],
     "l7-denied-by-reset": lambda w: statuses(w, "m/near", ("GET", "/secret")) == ["reset"],
     "l7-only-first-request": lambda w: statuses(w, "m/far", ("GET", "/health"), ("GET", "/x")) == [200, 200],
     "l7-not-enforced": lambda w: statuses(w, "m/near", ("GET", "/secret")) == [200],

@@ -88,7 +88,7 @@ _REACHABILITY = (
     Fault(
         "api-unreachable",
         "reachability",
-        "pods cannot reach the API server",
+        "pods outside kube-system cannot reach the Service of the API server",
         "egress rules that list the Service address of the API server, which never matches after DNAT",
         ("CT-API",),
     ),

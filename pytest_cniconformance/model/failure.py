@@ -19,8 +19,9 @@ class ConformanceFailure(AssertionError):
 
 
 class NotEnforced(ConformanceFailure):
-    """The API accepted the object and traffic that it forbids went through: outcome ``not-enforced``,
-    or ``failed`` where the CNI's profile claims the capability.
+    """The API accepted the object and traffic that it forbids went through.
+
+    Outcome ``not-enforced``, or ``failed`` where the CNI's profile claims the capability.
     """
 
 

@@ -70,7 +70,9 @@ class Mismatch:
 
         A probe error that names a responder is no such failure: the network delivered to someone else.
         """
-        return self.observed.verdict in (Verdict.PROBE_ERROR, Verdict.DNS_FAILED) and not self.observed.responder
+        return (
+            self.observed.verdict in (Verdict.PROBE_ERROR, Verdict.DNS_FAILED) and not self.observed.responder
+        )
 
     def __str__(self) -> str:
         wanted = "open" if self.expected.decision is Decision.ALLOW else "denied"
@@ -111,7 +113,9 @@ def render(observed: Mapping[Cell, Observation], wrong: Iterable[Cell] = ()) -> 
     lines: list[str] = []
     for port, protocol, family in dict.fromkeys((c.port, c.protocol, c.family) for c in observed):
         cells = {
-            (c.source, c.destination): c for c in observed if (c.port, c.protocol, c.family) == (port, protocol, family)
+            (c.source, c.destination): c
+            for c in observed
+            if (c.port, c.protocol, c.family) == (port, protocol, family)
         }
         sources = list(dict.fromkeys(source for source, _ in cells))
         destinations = list(dict.fromkeys(destination for _, destination in cells))
@@ -127,5 +131,7 @@ def render(observed: Mapping[Cell, Observation], wrong: Iterable[Cell] = ()) -> 
                     mark += "!"
                 row.append(mark.center(len(destination)))
             lines.append(f"{source:<{width}}  {' '.join(row)}".rstrip())
-    lines.append(". open  X dropped  R refused  U unreachable  H HTTP 403  N no DNS  ? probe error  ! unexpected")
+    lines.append(
+        ". open  X dropped  R refused  U unreachable  H HTTP 403  N no DNS  ? probe error  ! unexpected"
+    )
     return "\n".join(lines)

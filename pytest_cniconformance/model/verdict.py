@@ -46,7 +46,7 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One question to the network: can ``source`` reach ``host``:``port``?
+    """One question to the network: whether ``source`` reaches ``host``:``port``.
 
     ``source`` names the prober (``namespace/pod`` or a vantage); ``host`` is an IP address or a DNS name.
     ``http`` turns the probe into an HTTP request: ``{"method": "GET", "path": "/", "headers": {...}}``.

@@ -23,7 +23,18 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name and not name.startswith("tests/") and (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(target), "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(target),
+        ".",
+    ]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     [built] = target.glob("*.whl")
@@ -80,5 +91,7 @@ def test_the_plugin_collects_from_the_wheel(wheel: Path, tmp_path: Path) -> None
 
 def test_every_package_is_listed(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "pytest_cniconformance").rglob("__init__.py")}
+    folders = {
+        path.parent.relative_to(ROOT) for path in (ROOT / "pytest_cniconformance").rglob("__init__.py")
+    }
     assert {f"{folder}/__init__.py" for folder in folders} <= names

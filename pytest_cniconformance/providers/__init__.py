@@ -14,14 +14,16 @@ from pytest_cniconformance.model.failure import UsageError
 class Cluster:
     """A reachable cluster: how to connect, and what a reader of the report must know about it.
 
-    ``external`` is a command prefix that runs a program outside the cluster's nodes, where the provider
-    has such a place; empty means the machine that runs pytest.
+    ``disposable`` clusters were made for this run and vanish whole when it ends. ``external`` is a command
+    prefix that runs a program outside the cluster's nodes, where the provider has such a place; empty means
+    the machine that runs pytest.
     """
 
     provider: str
     kubeconfig: str | None
     context: str | None
     emulated: bool = False
+    disposable: bool = False
     notes: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
 
@@ -49,8 +51,11 @@ class ClusterProvider(Protocol):
             UsageError: there is none; the message says what to do.
         """
 
-    def release(self) -> None:
-        """Give the cluster back; removes only what :meth:`acquire` created. May be called twice."""
+    def release(self, *, keep: bool = False) -> str:
+        """Give the cluster back; removes only what :meth:`acquire` created. May be called twice.
+
+        With ``keep`` a cluster that can outlive the run does; returns how to remove it, else nothing.
+        """
 
 
 def provider(name: str, request: ClusterRequest) -> ClusterProvider:

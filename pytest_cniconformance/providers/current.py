@@ -16,5 +16,6 @@ class CurrentProvider:
         """Return the cluster; reachability is judged when the run connects."""
         return Cluster("current", self._request.kubeconfig, self._request.context)
 
-    def release(self) -> None:
+    def release(self, *, keep: bool = False) -> str:
         """Leave the user's cluster alone."""
+        return ""

@@ -59,15 +59,27 @@ class KindProvider:
             "--all",
             "--timeout=600s",
         )
-        return Cluster("kind", str(kubeconfig), f"kind-{self._name}", notes=tuple(recipe.get("notes", ())))
+        return Cluster(
+            "kind",
+            str(kubeconfig),
+            f"kind-{self._name}",
+            disposable=True,
+            notes=tuple(recipe.get("notes", ())),
+        )
 
-    def release(self) -> None:
-        """Delete the cluster that this provider created."""
+    def release(self, *, keep: bool = False) -> str:
+        """Delete the cluster that this provider created, or say how to."""
         if self._created:
             self._created = False
+            if keep:
+                return (
+                    f"kept the kind cluster {self._name}: `kind export kubeconfig --name {self._name}` to look at it, "
+                    f"`kind delete cluster --name {self._name}` to remove it"
+                )
             subprocess.run(
                 ["kind", "delete", "cluster", "--name", self._name], check=False, capture_output=True
             )
+        return ""
 
     @staticmethod
     def _configs() -> Path:

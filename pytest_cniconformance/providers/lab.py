@@ -45,12 +45,14 @@ class LabProvider:
             str(lab.kubeconfig),
             lab.context,
             emulated=True,
+            disposable=True,
             notes=("emulated dataplane: no evidence about a real CNI", *lab.notes),
             external=tuple(lab.external),
         )
 
-    def release(self) -> None:
-        """Stop the lab; its namespaces, links, processes and mounts go with it."""
+    def release(self, *, keep: bool = False) -> str:
+        """Stop the lab; its namespaces, links, processes and mounts go with it. A lab cannot be kept."""
         lab, self._lab = self._lab, None
         if lab is not None:
             lab.stop()
+        return ""

@@ -95,15 +95,15 @@ class ClusterSession:
                 from pytest_cniconformance.kube import sweep
 
                 try:
-                    # A cluster that this run made itself vanishes whole: no need to empty it first.
-                    if run.cluster.provider == "current" and self.facts is not None:
+                    if not run.cluster.disposable and self.facts is not None:
                         sweep(run.kube, run_id=run.id)
                 except (ClusterError, UsageError) as error:
                     troubles.append(
                         f"objects of run {run.id} may be left: {error}; `cniconformance cleanup --run {run.id}` removes them"
                     )
         finally:
-            self._provider.release()
+            if kept := self._provider.release(keep=keep):
+                troubles.append(kept)
             with contextlib.suppress(OSError):
                 shutil.rmtree(self.directory)
         return troubles

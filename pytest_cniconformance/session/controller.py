@@ -145,7 +145,7 @@ class ControllerHooks:
         self._troubles += cluster.close(keep=keep)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
-            if keep and run is not None:
+            if keep and run is not None and not run.cluster.disposable:
                 reporter.write_line(
                     f"cni: kept the objects of run {run.id}; `cniconformance cleanup --run {run.id}` removes them"
                 )

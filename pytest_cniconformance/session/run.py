@@ -64,7 +64,15 @@ class Run:
                 "version": self.version,
                 "cluster": {
                     name: getattr(self.cluster, name)
-                    for name in ("provider", "kubeconfig", "context", "emulated", "notes", "external")
+                    for name in (
+                        "provider",
+                        "kubeconfig",
+                        "context",
+                        "emulated",
+                        "disposable",
+                        "notes",
+                        "external",
+                    )
                 },
             }
         )

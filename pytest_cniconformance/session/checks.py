@@ -14,7 +14,7 @@ import pytest
 
 from pytest_cniconformance.model.failure import NotSupported
 from pytest_cniconformance.model.requirement import Level, Outcome, Requirement
-from pytest_cniconformance.plugin import MARKERS
+from pytest_cniconformance.options import MARKERS
 from pytest_cniconformance.report.check import CheckRecord
 from pytest_cniconformance.report.evidence import check_record
 from pytest_cniconformance.report.junit import facts as junit_facts

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.model.timeouts import Timeouts
-from pytest_cniconformance.plugin import OPTIONS
+from pytest_cniconformance.options import OPTIONS
 
 DEFAULT_IMAGE = "docker.io/library/python:3.13-alpine"
 CAPABILITIES = ("connectivity", "networkpolicy", "dns", "services", "loadbalancer", "l7", "latency")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,9 @@ class CheckHooks:
         if call.excinfo is not None:
             judged = judge(call.excinfo.value, requirement, run.profile, run.version)
         unforeseen = judged.outcome is Outcome.ERROR and not judged.foreseen
+        evidence = item.stash[EVIDENCE].merged(judged.evidence)
+        if judged.outcome is not Outcome.PASSED:
+            evidence["reproduce"] = [self._again(item), *evidence.get("reproduce", [])]
         record = check_record(
             requirement,
             nodeid=item.nodeid,
@@ -139,7 +143,7 @@ class CheckHooks:
             worker=run.worker,
             deviation=judged.deviation,
             details=str(report.longrepr) if unforeseen else "",
-            evidence=item.stash[EVIDENCE].merged(judged.evidence),
+            evidence=evidence,
         )
         assert self._redactor is not None, "checks ran before the session started"
         record = self._redactor.record(record)
@@ -148,6 +152,15 @@ class CheckHooks:
         report.user_properties.append((PROPERTY, json.dumps(record.to_json())))
         kept = [pair for pair in item.user_properties if not str(pair[0]).startswith("cni")]
         item.user_properties[:] = [*kept, *junit_facts(record, run.cni)]
+
+    def _again(self, item: pytest.Item) -> str:
+        """Return the command that runs this check alone, on the same kind of cluster."""
+        settings = self._settings
+        words = ["pytest", f"--cni={settings.cni}"]
+        if settings.cluster != "current":
+            words.append(f"--cni-cluster={settings.cluster}")
+        words += [f"--cni-lab-fault={name}" for name in settings.lab_faults]
+        return shlex.join([*words, "-k", getattr(item, "originalname", None) or item.name])
 
     def _show(
         self,

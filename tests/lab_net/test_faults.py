@@ -121,7 +121,6 @@ def self_blocked(world: World) -> bool:
 
 
 POLICY: dict[str, Symptom] = {
-    "isolated-without-policy": lambda w: pod(w, "y/a", "x/a") != OPEN,
     "policies-ignored": opened(DENY, "y/a", "x/a"),
     "egress-not-enforced": opened(DENY_OUT, "x/a", "x/b"),
     "udp-not-enforced": opened(DENY, "y/a", "x/a", kind="udp"),

@@ -74,7 +74,7 @@ class PolicyTable:
             own = [p for p in policies if pod in self.view.members(p.subject)]
             for direction, targets in jumps.items():
                 applied = [p for p in own if p.concerns(direction)]
-                if not applied and not self._isolated_anyway(pod, direction):
+                if not applied:
                     continue
                 chain = self._pod_chain(pod, direction, applied)
                 targets[f'"{self.interface(pod)}"'] = f"jump {chain}"
@@ -82,15 +82,10 @@ class PolicyTable:
             self._base_chains(jumps)
         return self.table
 
-    def _isolated_anyway(self, pod: Pod, direction: str) -> bool:
-        spared = pod.namespace == "kube-system" or direction != INGRESS
-        return "isolated-without-policy" in self.faults and not spared
-
     def _pod_chain(self, pod: Pod, direction: str, policies: list[Policy]) -> str:
-        if "last-policy-wins" in self.faults and policies:
+        if "last-policy-wins" in self.faults:
             policies = [max(policies, key=lambda policy: policy.order)]
-        isolated = any(direction in p.isolates for p in policies) or self._isolated_anyway(pod, direction)
-        rules = []
+        isolated = any(direction in policy.isolates for policy in policies)rules = []
         if direction == EGRESS and self.semantics.skips_own_service:
             rules.append(f'oifname "{self.interface(pod)}" accept')
         if "udp-not-enforced" in self.faults:

@@ -16,12 +16,6 @@ def _l7(name: str, summary: str, mimics: str, *caught_by: str) -> Fault:
 
 POLICY_FAULTS: tuple[Fault, ...] = (
     _policy(
-        "isolated-without-policy",
-        "pods outside kube-system are isolated for ingress although no policy selects them",
-        "enforcement modes that deny by default (cilium/cilium#48444, strict mode of the AWS VPC CNI)",
-        "NP-ISO-1",
-    ),
-    _policy(
         "policies-ignored",
         "NetworkPolicies are accepted by the API and enforced nowhere",
         "flannel without a policy engine; kubenet",

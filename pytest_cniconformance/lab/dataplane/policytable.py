@@ -85,7 +85,7 @@ class PolicyTable:
     def _pod_chain(self, pod: Pod, direction: str, policies: list[Policy]) -> str:
         if "last-policy-wins" in self.faults:
             policies = [max(policies, key=lambda policy: policy.order)]
-        isolated = any(direction in policy.isolates for policy in policies)rules = []
+        isolated = any(direction in policy.isolates for policy in policies)
         if direction == EGRESS and self.semantics.skips_own_service:
             rules.append(f'oifname "{self.interface(pod)}" accept')
         if "udp-not-enforced" in self.faults:

@@ -86,6 +86,7 @@ class PolicyTable:
         if "last-policy-wins" in self.faults:
             policies = [max(policies, key=lambda policy: policy.order)]
         isolated = any(direction in policy.isolates for policy in policies)
+        rules = []
         if direction == EGRESS and self.semantics.skips_own_service:
             rules.append(f'oifname "{self.interface(pod)}" accept')
         if "udp-not-enforced" in self.faults:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+
 from tests.lab_api.fakes import ADMIN_TOKEN, FakeCluster
 
 if TYPE_CHECKING:

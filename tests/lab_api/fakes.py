@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
@@ -72,15 +72,22 @@ class FakeAgents:
             return await process.wait()
         except asyncio.CancelledError:
             process.kill()
-            await process.wait()
             self.killed.set()
+            await process.wait()
             raise
         finally:
             if feeding is not None:
                 feeding.cancel()
 
     async def logs(
-        self, pod: dict[str, Any], container: str, *, follow: bool = False, tail: int | None = None
+        self,
+        pod: dict[str, Any],
+        container: str,
+        *,
+        follow: bool = False,
+        tail: int | None = None,
+        previous: bool = False,
+        timestamps: bool = False,
     ) -> AsyncIterator[bytes]:
         lines = [f"line {number}\n".encode() for number in range(5)]
         for line in lines if tail is None else lines[-tail:]:
@@ -126,15 +133,15 @@ class FakeKubelets:
             "startTime": now(),
         }
         conditions = [one for one in status.get("conditions", []) if one["type"] == "PodScheduled"]
-        for kind in ("Initialized", "ContainersReady", "Ready"):
-            conditions.append(
-                {
-                    "type": kind,
-                    "status": "True" if ready or kind == "Initialized" else "False",
-                    "lastProbeTime": None,
-                    "lastTransitionTime": now(),
-                }
-            )
+        conditions += [
+            {
+                "type": kind,
+                "status": "True" if ready or kind == "Initialized" else "False",
+                "lastProbeTime": None,
+                "lastTransitionTime": now(),
+            }
+            for kind in ("Initialized", "ContainersReady", "Ready")
+        ]
         status["conditions"] = conditions
         status["containerStatuses"] = [
             {
@@ -195,7 +202,7 @@ class FakeCluster:
         self.store: Store
         self.writes: Writes
 
-    def __enter__(self) -> FakeCluster:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._call(self._start()).result(20)
         config = {
@@ -255,4 +262,7 @@ class FakeCluster:
         self._kubelets.cancel()
         await asyncio.gather(self._kubelets, return_exceptions=True)
         await self._controllers.stop()
+        for connection in list(self._runner.server.connections if self._runner.server else ()):
+            if connection.transport is not None:
+                connection.transport.abort()  # a client that is still there would hold up the TLS shutdown
         await self._runner.cleanup()

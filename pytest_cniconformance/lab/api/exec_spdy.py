@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from pytest_cniconformance.lab.api import errors
-from pytest_cniconformance.lab.api.exec_websocket import run_command
+from pytest_cniconformance.lab.api.exec_websocket import end_tasks, run_command
 from pytest_cniconformance.lab.api.objects import encode
 from pytest_cniconformance.lab.api.spdy import FIN, GOAWAY, PING, RST_STREAM, SYN_STREAM, Codec
 
@@ -125,9 +125,7 @@ async def exec_spdy(request: web.Request, asked: ExecRequest, agents: NodeAgents
             if command.done():
                 session.finish(encode(command.result()))
         finally:
-            for task in (command, leaving):
-                task.cancel()
-            await asyncio.gather(command, leaving, return_exceptions=True)
+            await end_tasks(command, leaving)
     except TimeoutError:
         pass  # the client never opened its streams
     finally:

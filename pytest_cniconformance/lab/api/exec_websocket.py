@@ -8,7 +8,8 @@ ends a channel with a message of 255 and the channel's number; in v4 it cannot e
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import logging
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSMsgType, web
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.remote import ExecRequest
     from pytest_cniconformance.lab.api.seams import NodeAgents
 
+_log = logging.getLogger(__name__)
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
 
@@ -49,10 +51,18 @@ async def exec_websocket(request: web.Request, asked: ExecRequest, agents: NodeA
     except ConnectionError:
         pass  # the client left
     finally:
-        for task in (running, reading):
-            task.cancel()
-        await asyncio.gather(running, reading, return_exceptions=True)
+        await end_tasks(running, reading)
     return socket
+
+
+async def end_tasks(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and wait for them; each is cancelled once, even when this call is cancelled as well."""
+    for task in tasks:
+        task.cancel()
+    done, _ = await asyncio.wait(tasks)
+    for task in done:
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.debug("%s ended with %r", task.get_name(), failure)
 
 
 async def run_command(

@@ -19,6 +19,7 @@ from pytest_cniconformance.lab.api.kinds import CRD_KEY, Kinds
 from pytest_cniconformance.lab.api.objects import Obj, clone, name_of, now, set_condition
 from pytest_cniconformance.lab.api.patch import json_patch, merge_patch, strategic_merge
 from pytest_cniconformance.lab.api.schemas import Schemas
+from pytest_cniconformance.lab.api.service_update import prepare_service_update
 from pytest_cniconformance.lab.api.validation import validate
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ class Writes:
                 if "status" in old:
                     obj["status"] = old["status"]
             if resource.key == "services":
-                self._keep_cluster_ip(obj, old)
+                prepare_service_update(obj, old)
             if resource.key == "namespaces":
                 obj["spec"] = old.get("spec", {})
             self._default(resource, obj)
@@ -200,15 +201,6 @@ class Writes:
         if record and stored is not old:
             self.ownership.record_update(old, stored, self.schemas.root(resource), options.manager)
         return stored
-
-    @staticmethod
-    def _keep_cluster_ip(obj: Obj, old: Obj) -> None:
-        spec, before = obj.setdefault("spec", {}), old["spec"]
-        if spec.get("type", "ClusterIP") == "ExternalName" or before.get("type") == "ExternalName":
-            return
-        if not spec.get("clusterIP") and before.get("clusterIP"):
-            spec["clusterIP"] = before["clusterIP"]
-            spec.setdefault("clusterIPs", before.get("clusterIPs"))
 
     # --- patch -------------------------------------------------------------------------------------------------
 
@@ -315,6 +307,9 @@ class Writes:
             raise errors.forbidden("namespaces", name, "this namespace may not be deleted")
         if options.dry_run:
             return old
+        if resource.key == CRD_KEY:
+            for obj in self.store.list(name):
+                self.store.delete(name, obj["metadata"].get("namespace"), name_of(obj))
         if body.get("propagationPolicy") == "Orphan":
             self._orphan_dependents(old)
         return self.store.delete(resource.key, namespace, name, grace=body.get("gracePeriodSeconds"))

@@ -115,7 +115,8 @@ class LoadBalancerController(Controller):
     def _candidates(self, service: Obj, pools: list[Pool], wanted: str, requested: bool) -> list[Pool]:
         namespace = self.store.get("namespaces", None, namespace_of(service)) or {"metadata": {}}
         if "lb-wrong-pool" in self._faults:
-            return [pool for pool in pools if pool.name != wanted][-1:] or [_beyond(pools[0])]
+            others = [pool for pool in pools if wanted and pool.name != wanted]
+            return others[-1:] or [_beyond(pools[0])]
         if wanted:
             named = [pool for pool in pools if pool.name == wanted]
             if not named:

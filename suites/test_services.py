@@ -8,6 +8,7 @@ import pytest
 from pytest_cniconformance.fixtures import SHOULD, requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, port
+from pytest_cniconformance.fixtures.topology import family_of
 from pytest_cniconformance.model.failure import ConformanceFailure
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
 from pytest_cniconformance.probe.questions import connect_many
@@ -78,7 +79,14 @@ def test_a_node_port_answers_on_every_node(cni_grid: Grid, cni_services: Service
         "nodeport", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1, type="NodePort"
     )
     number = service.node_port(8000)
-    addresses = [ip for node in cni_grid.facts.nodes if node.ready for ip in node.internal_ips]
+    families = {family.lower() for family in service.obj["spec"].get("ipFamilies") or cni_grid.facts.families}
+    addresses = [
+        ip
+        for node in cni_grid.facts.nodes
+        if node.ready
+        for ip in node.internal_ips
+        if family_of(ip) in families
+    ]
     probes = [Probe(pod.key, address, number) for pod in cni_grid.one_per_node() for address in addresses]
     _open_by(cni_grid, probes, "node port", {"y/b"})
 

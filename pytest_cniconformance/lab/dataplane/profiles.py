@@ -131,7 +131,7 @@ class Flannel(Profile):
     bridged = True
 
     def _devices(self, node: NodeAddresses, batch: Batch) -> None:
-        batch.ip += [f"link add cni0 mtu {self.pod_mtu} type bridge", "link set cni0 up"]
+        batch.ip += [f"link add cni0 mtu {self.pod_mtu} type bridge mcast_snooping 0", "link set cni0 up"]
         for family in self.plan.families:
             nodad = "" if family == IPV4 else " nodad"
             prefix = node.pod_cidr(family).prefixlen

@@ -39,7 +39,7 @@ async def build_underlay(commands: Commands, plan: Plan) -> None:
     batch = Batch()
     batch.ip += [
         "link set lo up",
-        f"link add {UNDERLAY_BRIDGE} type bridge",
+        f"link add {UNDERLAY_BRIDGE} type bridge mcast_snooping 0",
         f"link set {UNDERLAY_BRIDGE} up",
         *(_with_device(host_address(family), UNDERLAY_BRIDGE) for family in plan.families),
         f"netns add {OUTSIDE}",

@@ -200,6 +200,19 @@ def test_unready_addresses_can_be_published(api: Api, namespace: str, core: str)
     assert found[0]["metadata"]["labels"]["service.kubernetes.io/headless"] == ""
 
 
+def test_endpoints_made_by_hand_are_mirrored(api: Api, namespace: str, core: str) -> None:
+    body = service()
+    del body["spec"]["selector"]
+    api.ok("POST", core + "/services", body)
+    subset = {"addresses": [{"ip": "192.0.2.7"}], "ports": [{"port": 8080}]}
+    api.ok("POST", core + "/endpoints", {"metadata": {"name": "s"}, "subsets": [subset]})
+    (one,) = eventually(lambda: slices(api, namespace))
+    assert one["endpoints"] == [{"addresses": ["192.0.2.7"], "conditions": {"ready": True}}]
+    assert one["ports"] == [{"name": "", "port": 8080, "protocol": "TCP"}]
+    api.ok("DELETE", core + "/endpoints/s")
+    eventually(lambda: slices(api, namespace), lambda many: not many)
+
+
 def test_the_api_has_a_service(api: Api) -> None:
     assert api.ok("GET", "/api/v1/namespaces/default/services/kubernetes")["spec"]["clusterIP"] == "10.96.0.1"
     (one,) = slices(api, "default", "kubernetes")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_cniconformance.lab.control.endpoints import EndpointsController
 from pytest_cniconformance.lab.control.garbage import GarbageCollector
 from pytest_cniconformance.lab.control.loadbalancer import LoadBalancerController
+from pytest_cniconformance.lab.control.mirroring import EndpointsMirror
 from pytest_cniconformance.lab.control.namespaces import NamespaceController, NamespaceRemoval
 from pytest_cniconformance.lab.control.scheduler import Scheduler
 
@@ -33,6 +34,7 @@ class Controllers:
             GarbageCollector(store),
             Scheduler(store),
             EndpointsController(store, faults),
+            EndpointsMirror(store),
             LoadBalancerController(store, faults),
         )
         self._tasks: list[asyncio.Task[None]] = []

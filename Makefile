@@ -24,7 +24,7 @@ lint: $(VENV)/.ready
 	cd $(LAYOUT) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/.importlinter --no-cache
 
 unit: $(VENV)/.ready
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 bench: $(VENV)/.ready ## print the figures of the README
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done

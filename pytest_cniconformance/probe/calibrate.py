@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from pytest_cniconformance.probe.fleet import Fleet
 
+SCOUTS = 2
+"""Round trips by which a silent path is recognised, before the others would each wait in vain."""
+
 ROUND_TRIPS = 12
 """A window holds this many slow (99th percentile) handshakes; the last of three attempts still has four."""
 
@@ -73,25 +76,35 @@ def calibrate(
     """Measure ``count`` fresh TCP round trips on each path ``(source, address, port)`` and return the window.
 
     All sources measure at once, as they will probe. Paths must be allowed at the time (the baseline before any
-    policy). A source that fails contributes nothing.
+    policy). A source that fails contributes nothing; a path that is silent at first is not waited for again.
     """
     limits = timeouts or Timeouts()
     samples: list[int | None] = []
-    by_source: dict[str, list[tuple[str, int]]] = {}
-    for source, address, port in paths:
-        by_source.setdefault(source, []).append((address, port))
-    wait = math.ceil(limits.drop_window_max * 1000)
-    while by_source:
-        turn = {}
-        for source, targets in list(by_source.items()):
-            address, port = targets.pop()
-            turn[source] = (
-                "rtt",
-                {"host": address, "port": port, "n": count, "fresh": True, "wait": wait},
-            )
-            if not targets:
-                del by_source[source]
-        for answer in fleet.request_all(turn, timeout=count * limits.drop_window_max + 10).values():
-            if not isinstance(answer, Exception):
-                samples += answer["samples"]
+    waiting = list(paths)
+    while waiting:
+        turn: dict[str, tuple[str, int]] = {}
+        for source, address, port in waiting:
+            turn.setdefault(source, (address, port))
+        waiting = [path for path in waiting if turn[path[0]] != path[1:]]
+        scouted = _round_trips(fleet, turn, min(SCOUTS, count), limits)
+        alive = {
+            source: turn[source] for source, found in scouted.items() if any(s is not None for s in found)
+        }
+        rest = _round_trips(fleet, alive, count - SCOUTS, limits) if count > SCOUTS else {}
+        for found in (*scouted.values(), *rest.values()):
+            samples += found
     return Window.from_samples(samples, limits)
+
+
+def _round_trips(
+    fleet: Fleet, targets: dict[str, tuple[str, int]], count: int, limits: Timeouts
+) -> dict[str, list[int | None]]:
+    wait = math.ceil(limits.drop_window_max * 1000)
+    requests = {
+        source: ("rtt", {"host": address, "port": port, "n": count, "fresh": True, "wait": wait})
+        for source, (address, port) in targets.items()
+    }
+    answers = fleet.request_all(requests, timeout=count * limits.drop_window_max + 10)
+    return {
+        source: answer["samples"] for source, answer in answers.items() if not isinstance(answer, Exception)
+    }

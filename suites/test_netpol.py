@@ -13,7 +13,7 @@ import pytest
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import ALLOW, Grid
 from pytest_cniconformance.kube import KubeClient
-from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotEnforced
+from pytest_cniconformance.model.failure import ClusterError, ConformanceFailure, Inconclusive, NotEnforced
 from pytest_cniconformance.model.matrix import Cell, Expectation
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
 from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
@@ -209,7 +209,29 @@ def test_the_pods_own_node_is_never_denied(cni_grid: Grid) -> None:
 @requirement("NP-SELF-1", feature="networkpolicy/self", source=DOCS + "#prerequisites")
 def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
     """A pod under default deny in both directions still reaches its own address."""
+    address = cni_grid.pod("x/a").ip
     cni_grid.apply(network_policy("deny-all", "x", {}, types=[INGRESS, EGRESS]))
+
+    def not_in_force() -> str | None:
+        seen = cni_grid.probe(Probe("y/a", address, 80))[0]
+        return None if seen.verdict.denied else f"y/a → x/a:80/TCP expected denied, observed {seen}"
+
+    def unreachable() -> str | None:
+        # The loopback address is the control: the usual one is the pod's own address, which is in question here.
+        own, loopback = cni_grid.probe(Probe("x/a", address, 80), Probe("x/a", "127.0.0.1", 80))
+        if loopback.verdict is not Verdict.OPEN:
+            raise ClusterError(f"x/a does not even reach its server on 127.0.0.1: {loopback}")
+        return (
+            None if own.verdict is Verdict.OPEN else f"x/a → its own address {address}:80/TCP, observed {own}"
+        )
+
+    try:
+        cni_grid.eventually("deny all in x", not_in_force, deadline=cni_grid.patience())
+    except ConformanceFailure as failure:
+        if "observed open" in str(failure):
+            raise NotEnforced(str(failure)) from None
+        raise
+    cni_grid.eventually("a pod under deny all", unreachable, deadline=cni_grid.patience())
     cni_grid.check("deny all in x", sources=["x/a", "x/b", "y/a"], destinations=["x/a", "x/b", "y/a"])
 
 

@@ -125,7 +125,7 @@ def api(kube: KubeClient) -> None:
     namespace(kube, "many")
     for number in range(500 - present):
         pod = probe_pod(f"m{number}", "many")
-        pod["spec"]["nodeSelector"] = {"no-such-label": "so that it stays Pending"}
+        pod["spec"]["nodeSelector"] = {"no-such-label": "stays-pending"}
         kube.create(pod)
     count = len(kube.list("v1", "Pod"))
     seconds = measure(lambda: kube.list("v1", "Pod"), repeat=15)

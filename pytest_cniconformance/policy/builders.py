@@ -18,6 +18,9 @@ from typing import Any
 
 import yaml
 
+INGRESS, EGRESS = "Ingress", "Egress"
+"""The values of ``policyTypes``."""
+
 Obj = dict[str, Any]
 Selector = Mapping[str, Any]
 """Labels as a plain mapping, or a raw LabelSelector (with matchLabels, matchExpressions)."""

@@ -82,7 +82,9 @@ def users_policy(kube: KubeClient) -> None:
 @pytest.mark.usefixtures("users_policy")
 def test_a_run_leaves_the_cluster_as_it_was(cluster: LabCluster, kube: KubeClient, tmp_path: Path) -> None:
     before = users_objects(kube)
-    done = run(cluster, tmp_path, "--cni=auto", str(SUITES / "test_netpol.py"), "-k", "add_up or self")
+    done = run(
+        cluster, tmp_path, "--cni=auto", str(SUITES / "test_netpol_isolation.py"), "-k", "add_up or both_ends"
+    )
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout and "cluster: current" in done.stdout
     assert users_objects(kube) == before

@@ -48,7 +48,7 @@ def test_flannel_accepts_policies_and_enforces_none(lab: Lab) -> None:
 
 
 def test_a_requirement_turns_not_enforced_into_a_failure(lab: Lab) -> None:
-    record = lab.run("flannel", "test_netpol.py", "--cni-require=networkpolicy", "-x", expect=1)
+    record = lab.run("flannel", "test_netpol_isolation.py", "--cni-require=networkpolicy", "-x", expect=1)
     assert "not-enforced" in outcomes(record).values()
     assert "not-enforced (--cni-require)" in lab.output
 

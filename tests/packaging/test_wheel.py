@@ -49,7 +49,7 @@ def test_nothing_at_top_level_but_the_package(wheel: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "suites/test_netpol.py",
+        "suites/test_netpol_isolation.py",
         "fixtures/plugin.py",
         "kind_configs/calico.yaml",
         "report/report.schema.json",
@@ -77,7 +77,7 @@ def test_the_plugin_collects_from_the_wheel(wheel: Path, tmp_path: Path) -> None
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_netpol.py::test_policies_add_up" in done.stdout
+    assert "test_netpol_isolation.py::test_policies_add_up" in done.stdout
     where = subprocess.run(
         [sys.executable, "-c", "import pytest_cniconformance.suites as s; print(s.__path__[0])"],
         cwd=tmp_path,

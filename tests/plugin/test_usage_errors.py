@@ -44,4 +44,4 @@ def test_environment_and_ini_choose_too(pytester: pytest.Pytester, monkeypatch: 
 def test_collecting_needs_no_cluster(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--cni=calico", "--collect-only", "-q", timeout=60)
     assert result.ret == 0
-    result.stdout.fnmatch_lines(["*test_netpol.py::test_policies_add_up"])
+    result.stdout.fnmatch_lines(["*test_netpol_isolation.py::test_policies_add_up"])

@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import signal
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_cniconformance.model.failure import UsageError
+
+if TYPE_CHECKING:
+    from pytest_cniconformance.lab.cluster import LabCluster
+
+_LOOK = 0.5
+"""Seconds between two looks at whether the lab still lives; the end itself is waited for, not polled."""
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +33,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     up.add_argument("--families", default="ipv4", metavar="LIST", help="ipv4, ipv6 or both (default: ipv4)")
     up.add_argument(
         "--fault", action="append", default=[], metavar="NAME", help="inject a fault (repeatable)"
+    )
+    up.add_argument(
+        "--directory", type=Path, help="where to put kubeconfig and log (default: a temporary directory)"
     )
     up.set_defaults(run=run_up)
 
@@ -55,33 +64,41 @@ def list_faults(arguments: argparse.Namespace) -> int:
 
 
 def run_up(arguments: argparse.Namespace) -> int:
-    """Run a lab in the foreground."""
+    """Run a lab in the foreground until a signal ends it.
+
+    Raises:
+        UsageError: the lab cannot start, or it died.
+    """
     try:
         from pytest_cniconformance.lab.cluster import LabCluster
         from pytest_cniconformance.lab.errors import LabError
     except ImportError as error:
         raise UsageError(f"{error.name} is missing: pip install 'pytest-cniconformance[lab]'") from None
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    directory = Path(tempfile.mkdtemp(prefix="cniconformance-lab-"))
-    try:
-        lab = LabCluster.start(
-            profile=arguments.profile,
-            nodes=arguments.nodes,
-            families=tuple(arguments.families.split(",")),
-            faults=tuple(arguments.fault),
-            directory=directory,
-        )
+    with tempfile.TemporaryDirectory(prefix="cniconformance-lab-") as temporary:
+        directory: Path = arguments.directory or Path(temporary)
         try:
-            print(f"export KUBECONFIG={lab.kubeconfig}", flush=True)
-            print(f"# the outside host: {' '.join(lab.external)} COMMAND", flush=True)
-            print("# Ctrl-C stops the lab and removes everything", flush=True)
-            stop.wait()
-        finally:
-            lab.stop()
-    except LabError as error:
-        raise UsageError(str(error)) from None
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+            with LabCluster.start(
+                profile=arguments.profile,
+                nodes=arguments.nodes,
+                families=tuple(arguments.families.split(",")),
+                faults=tuple(arguments.fault),
+                directory=directory,
+            ) as lab:
+                _announce(lab)
+                while not stop.wait(_LOOK):
+                    if not lab.running:
+                        raise UsageError(f"the lab has died; see {directory / 'lab.log'}")
+        except LabError as error:
+            raise UsageError(f"the lab cannot start: {error}") from None
     return 0
+
+
+def _announce(lab: LabCluster) -> None:
+    print(f"export KUBECONFIG={lab.kubeconfig}")
+    print(f"# outside the cluster: {' '.join(lab.external)} COMMAND")
+    for note in lab.notes:
+        print(f"# {note}")
+    print("# Ctrl-C stops the lab and removes everything", flush=True)

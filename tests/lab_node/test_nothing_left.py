@@ -9,16 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from pytest_cniconformance.lab.cluster import LabCluster
 from pytest_cniconformance.lab.errors import LabError
 from tests.lab_node.residue import Residue, assert_same, on_own_machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ip") is None or shutil.which("nft") is None, reason="needs the programs ip and nft"
@@ -99,16 +96,8 @@ def test_killing_the_supervisor_takes_everything_along(tmp_path: Path, seed: int
 def test_ctrl_c_on_the_command_line_ends_it_in_order(tmp_path: Path) -> None:
     def check() -> None:
         before = Residue.take()
-        argv = [
-            sys.executable,
-            "-m",
-            "pytest_cniconformance.lab",
-            "up",
-            "--profile",
-            "flannel",
-            "--nodes",
-            "1",
-        ]
+        program = str(Path(sys.executable).with_name("cniconformance"))
+        argv = [program, "lab", "up", "--profile=flannel", "--nodes=1"]
         with subprocess.Popen([*argv, "--directory", str(tmp_path)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             line = process.stdout.readline().decode().strip()

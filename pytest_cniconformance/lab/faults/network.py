@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of reachability, Services, load balancers, DNS and latency."""
+"""Faults of reachability, Services and latency."""
 
 from __future__ import annotations
 
@@ -152,93 +152,6 @@ _SERVICES = (
         "kubernetes/kubernetes#67875, #51445",
         ("SVC-SPREAD",),
     ),
-    Fault(
-        "lb-not-announced",
-        "loadbalancer",
-        "no node answers ARP for load-balancer addresses",
-        "metallb/metallb#1154, #1561, #2353",
-        ("LB-REACHABLE",),
-    ),
-    Fault(
-        "local-source-snat",
-        "loadbalancer",
-        "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
-        "cilium/cilium#9284, metallb/metallb#263",
-        ("LB-ETP-LOCAL",),
-    ),
-    Fault(
-        "lb-local-ignored",
-        "loadbalancer",
-        "externalTrafficPolicy Local is treated like Cluster: forwarded to other nodes, source rewritten",
-        "kubernetes/kubernetes#97073",
-        ("LB-ETP-LOCAL",),
-    ),
-    Fault(
-        "lb-no-address",
-        "loadbalancer",
-        "Services of type LoadBalancer never get an address",
-        "metallb/metallb#1765, #646",
-        ("LB-ASSIGNED",),
-    ),
-    Fault(
-        "lb-wrong-pool",
-        "loadbalancer",
-        "load-balancer addresses come from outside the configured pool",
-        "metallb/metallb#1640",
-        ("LB-POOL",),
-    ),
-)
-
-_DNS = (
-    Fault(
-        "dns-nxdomain-cross-namespace",
-        "dns",
-        "names of Services in other namespaces do not exist",
-        "kubernetes/kubernetes#66924, coredns/coredns#2005",
-        ("DNS-XNS",),
-    ),
-    Fault(
-        "dns-slow",
-        "dns",
-        "the first answer to a name takes 5 s: one of two parallel queries is lost",
-        "kubernetes/kubernetes#56903, weaveworks/weave#3287",
-        ("DNS-STALL",),
-    ),
-    Fault(
-        "dns-headless-cluster-ip",
-        "dns",
-        "a headless Service resolves to one made-up address instead of its pods'",
-        "stale DNS records after a Service became headless",
-        ("DNS-HEADLESS",),
-    ),
-    Fault(
-        "dns-nxdomain-as-servfail",
-        "dns",
-        "names that do not exist are answered SERVFAIL",
-        "resolvers that answer SERVFAIL when an upstream fails",
-        ("DNS-NXDOMAIN",),
-    ),
-    Fault(
-        "dns-externalname-dropped",
-        "dns",
-        "Services of type ExternalName have no record",
-        "missing CNAME records of ExternalName Services",
-        ("DNS-EXTERNALNAME",),
-    ),
-    Fault(
-        "dns-wrong-service-address",
-        "dns",
-        "a Service's name resolves to another Service's address",
-        "stale DNS records after a Service was re-created",
-        ("DNS-SVC", "CT-SVC-NAME"),
-    ),
-    Fault(
-        "resolv-search-wrong",
-        "dns",
-        "resolv.conf of pods lacks the search path of the cluster",
-        "kubernetes/kubernetes#101017",
-        ("DNS-SEARCH",),
-    ),
 )
 
 _LATENCY = (
@@ -267,4 +180,4 @@ _LATENCY = (
     ),
 )
 
-NETWORK_FAULTS: tuple[Fault, ...] = (*_REACHABILITY, *_SERVICES, *_DNS, *_LATENCY)
+NETWORK_FAULTS: tuple[Fault, ...] = (*_REACHABILITY, *_SERVICES, *_LATENCY)

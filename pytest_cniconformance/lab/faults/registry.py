@@ -9,14 +9,18 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Self
 
+from pytest_cniconformance.lab.faults.dns import DNS_FAULTS
 from pytest_cniconformance.lab.faults.fault import Fault
+from pytest_cniconformance.lab.faults.loadbalancer import LOADBALANCER_FAULTS
 from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
 from pytest_cniconformance.lab.faults.policy import POLICY_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*NETWORK_FAULTS, *POLICY_FAULTS)}
+FAULTS: dict[str, Fault] = {
+    fault.name: fault for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
+}
 
 
 class Active(frozenset[str]):

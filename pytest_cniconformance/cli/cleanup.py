@@ -22,7 +22,9 @@ def run(arguments: argparse.Namespace) -> int:
     from pytest_cniconformance.kube import KubeClient, find_leftovers, sweep
 
     kube = KubeClient.connect(arguments.kubeconfig, arguments.context)
-    leftovers = (find_leftovers if arguments.dry_run else sweep)(kube, run_id=arguments.run_id)
+    leftovers = find_leftovers(kube, run_id=arguments.run_id)
+    if not arguments.dry_run:
+        leftovers = sweep(kube, leftovers)
     for leftover in leftovers:
         print(f"{'would delete' if arguments.dry_run else 'deleted'} {leftover}")
     if not leftovers:

@@ -27,8 +27,9 @@ from .errors import (
 )
 from .exec import ExecResult, ExecStream
 from .facts import ClusterFacts, CniHints, NodeFact, read_facts
+from .leftovers import Leftover, find_leftovers, sweep
 from .objects import Obj, ObjectMeta, Resource
-from .ownership import ANNOTATION_EXPIRES, LABEL_RUN, Leftover, find_leftovers, own, sweep
+from .ownership import ANNOTATION_EXPIRES, LABEL_RUN, own
 from .preflight import Finding, preflight
 
 __all__ = [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -277,7 +278,7 @@ class KubeClient:
         """
         fields = {"metadata.name": name} if name else None
         scope = self._scope(api_version, kind, namespace, labels, fields)
-        return Waiter(self, self._transport, scope, timeout=timeout, what=what).first(predicate, name)
+        return self._waiter(scope, timeout, what).first(predicate, name)
 
     def wait_for_all(
         self,
@@ -293,7 +294,11 @@ class KubeClient:
     ) -> dict[str, Obj]:
         """Return the objects called ``names`` once each of them satisfies ``predicate``, by one watch."""
         scope = self._scope(api_version, kind, namespace, labels, None)
-        return Waiter(self, self._transport, scope, timeout=timeout, what=what).every(predicate, names)
+        return self._waiter(scope, timeout, what).every(predicate, names)
+
+    def _waiter(self, scope: Scope, timeout: float, what: str) -> Waiter:
+        events = functools.partial(self.resource, "v1", "Event")
+        return Waiter(self._transport, scope, events=events, timeout=timeout, what=what)
 
     # -- pods ---------------------------------------------------------------------------------------------------
 

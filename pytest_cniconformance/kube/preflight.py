@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from .errors import BadRequest, Forbidden, Invalid, KubeError, NotFound
 from .facts import ClusterFacts, NodeFact, read_facts
+from .leftovers import find_leftovers
 from .objects import Obj
-from .ownership import find_leftovers, own
+from .ownership import own
 
 if TYPE_CHECKING:
     from .client import KubeClient

@@ -8,24 +8,32 @@ from typing import TYPE_CHECKING
 
 from .errors import Call, KubeError, WaitTimeout, one_line
 from .listing import Scope, list_all
-from .objects import Obj, describe, meta, selector
+from .objects import Obj, Resource, describe, meta, selector
 from .state import events_text, state
 from .watch import SYNCED, Follower
 
 if TYPE_CHECKING:
-    from .client import KubeClient
     from .transport import Transport
 
 _SHOWN = 3
 
 
 class Waiter:
-    """One wait: a set of objects, a deadline in seconds, and what is awaited, in words."""
+    """One wait: a set of objects, a deadline in seconds, and what is awaited, in words.
+
+    ``events`` finds the resource of Events, asked for only when the wait was in vain.
+    """
 
     def __init__(
-        self, client: KubeClient, transport: Transport, scope: Scope, *, timeout: float, what: str
+        self,
+        transport: Transport,
+        scope: Scope,
+        *,
+        events: Callable[[], Resource],
+        timeout: float,
+        what: str,
     ) -> None:
-        self._client = client
+        self._event_resource = events
         self._transport = transport
         self._scope = scope
         self._timeout = timeout
@@ -117,7 +125,7 @@ class Waiter:
             "involvedObject.kind": obj.get("kind", ""),
         }
         try:
-            scope = Scope(self._client.resource("v1", "Event"), namespace, None, fields)
+            scope = Scope(self._event_resource(), namespace, None, fields)
             return events_text(list_all(self._transport, scope)[0])
         except KubeError:
             return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_cniconformance.lab.assembly import Assembly
 from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.node.runner import ZygoteRunner
-from pytest_cniconformance.lab.supervisor import report
+from pytest_cniconformance.lab.statuspipe import report
 
 if TYPE_CHECKING:
     import socket

@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from pytest_cniconformance.lab import preflight
 from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.node import syscalls
+from pytest_cniconformance.lab.statuspipe import report
 
 _FILES = ("kubeconfig", "lab.log")
 _MINE = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
@@ -54,14 +55,6 @@ def main(argument: str) -> int:
         return 0
     (Path(request["directory"]) / "kubeconfig").unlink(missing_ok=True)
     return 1
-
-
-def report(fd: int, message: dict[str, Any]) -> None:
-    """Tell the owner something; it may have gone."""
-    try:
-        os.write(fd, json.dumps(message).encode() + b"\n")
-    except OSError:
-        pass
 
 
 def _leave(*, rootless: bool) -> None:

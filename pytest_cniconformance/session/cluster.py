@@ -92,11 +92,11 @@ class ClusterSession:
         run, self.run = self.run, None
         try:
             if run is not None and not keep:
-                from pytest_cniconformance.kube import sweep
+                from pytest_cniconformance.kube import find_leftovers, sweep
 
                 try:
                     if not run.cluster.disposable and self.facts is not None:
-                        sweep(run.kube, run_id=run.id)
+                        sweep(run.kube, find_leftovers(run.kube, run_id=run.id))
                 except (ClusterError, UsageError) as error:
                     troubles.append(
                         f"objects of run {run.id} may be left: {error}; `cniconformance cleanup --run {run.id}` removes them"

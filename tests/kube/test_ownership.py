@@ -72,8 +72,8 @@ def test_only_expired_leftovers_are_found_unless_asked(cluster: FakeApi, kube: K
 
 
 def test_a_sweep_removes_just_what_it_returns(cluster: FakeApi, kube: KubeClient) -> None:
-    assert names(sweep(kube)) == ["old"]
-    assert names(sweep(kube, run_id="run-live")) == ["live"]
+    assert names(sweep(kube, find_leftovers(kube))) == ["old"]
+    assert names(sweep(kube, find_leftovers(kube, run_id="run-live"))) == ["live"]
     left = sorted(path.rpartition("/")[2] for path in cluster.objects)
     assert left == ["garbled", "kube-system", "theirs"]
 
@@ -84,8 +84,8 @@ def test_a_server_that_ignores_selectors_endangers_nobody(cluster: FakeApi, kube
         cluster.answer(handler, request)
 
     cluster.on("GET", "/api/v1/namespaces", everything, times=9)
-    assert names(sweep(kube, run_id="run-old")) == ["old"]
-    assert names(sweep(kube, expired_only=False)) == ["garbled", "live"]
+    assert names(sweep(kube, find_leftovers(kube, run_id="run-old"))) == ["old"]
+    assert names(sweep(kube, find_leftovers(kube, expired_only=False))) == ["garbled", "live"]
     assert {path.rpartition("/")[2] for path in cluster.objects} == {"kube-system", "theirs"}
 
 
@@ -98,7 +98,7 @@ def test_an_object_that_took_the_name_meanwhile_is_left_alone(cluster: FakeApi, 
         cluster.answer(handler, request)
 
     cluster.on("DELETE", path, replaced)
-    assert sweep(kube) == []
+    assert sweep(kube, find_leftovers(kube)) == []
     assert path in cluster.objects
     with pytest.raises(Conflict):
         kube.delete("v1", "Namespace", "old", uid="another")
@@ -115,13 +115,13 @@ def test_cluster_scoped_kinds_are_swept_where_they_are_served(cluster: FakeApi, 
     ]
     kube.api_resources(refresh=True)
     kinds = [(api_version, "GlobalNetworkPolicy"), ("cilium.io/v2", "CiliumClusterwideNetworkPolicy")]
-    assert names(sweep(kube, kinds=kinds)) == ["deny"]
+    assert names(sweep(kube, find_leftovers(kube, kinds=kinds))) == ["deny"]
     assert [p for p in cluster.objects if p.startswith(path)] == [f"{path}/theirs"]
 
 
 def test_kinds_that_may_not_be_listed_are_passed_over(cluster: FakeApi, kube: KubeClient) -> None:
     cluster.on("GET", "/api/v1/namespaces", lambda h, r: h.fail(403, "Forbidden", "no"), times=1)
-    assert sweep(kube) == []
+    assert sweep(kube, find_leftovers(kube)) == []
 
 
 def test_an_object_that_is_going_already_is_not_deleted_again(cluster: FakeApi, kube: KubeClient) -> None:
@@ -133,5 +133,5 @@ def test_an_object_that_is_going_already_is_not_deleted_again(cluster: FakeApi, 
             "metadata": {**cluster.objects[path]["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"},
         },
     )
-    assert names(sweep(kube)) == ["old"]
+    assert names(sweep(kube, find_leftovers(kube))) == ["old"]
     assert cluster.sent("DELETE") == []

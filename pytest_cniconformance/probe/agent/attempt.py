@@ -5,29 +5,12 @@ from __future__ import annotations
 
 import socket
 
-from .addresses import PROTOCOLS, family_of
+from .addresses import PROTOCOLS
 from .channel import Channel, Silence, connect
 from .judgement import IP_RECVERR, IPV6_RECVERR, Try, judge
 from .loop import Loop, now
 from .talk import ask_datagram, ask_http, ask_line
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-
-class Target:
-    """What one cell asks for, with the name already resolved."""
-
-    __slots__ = ("address", "expect", "family", "host", "http", "payload", "port", "protocol", "talk")
-
-    def __init__(self, host: str, port: int, protocol: str, options: dict[str, Any]) -> None:
-        self.host, self.port, self.protocol = host, port, protocol
-        self.address, self.family = host, family_of(host)
-        self.payload: int = options.get("l", 0)
-        self.talk: bool = options.get("t", True)
-        self.http: dict[str, Any] | None = options.get("http")
-        self.expect: str = options.get("x") or ""
+from .target import Target
 
 
 async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import time
 
-from .attempt import Target, attempt
+from .attempt import attempt
 from .judgement import Try
 from .loop import Loop, Task, now
+from .target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ from __future__ import annotations
 import socket
 
 from .addresses import own_addresses
-from .attempt import Target, attempt
+from .attempt import attempt
 from .judgement import Try
 from .loop import Loop, now
 from .server import Server
+from .target import Target
 
 
 class Controls:

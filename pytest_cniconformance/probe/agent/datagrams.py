@@ -17,14 +17,14 @@ from .wire import answer, sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .server import Port
+    from .port import Port
 
 IP_PKTINFO = 8  # on Linux; the socket module does not export it in every Python
 
 
 async def serve_datagrams(port: Port, sock: socket.socket) -> None:
     """Answer every datagram that comes in."""
-    loop = port.server.loop
+    loop = port.loop
     six = sock.family == socket.AF_INET6
     level, option = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) if six else (socket.IPPROTO_IP, IP_PKTINFO)
     sock.setsockopt(level, socket.IPV6_RECVPKTINFO if six else option, 1)
@@ -57,5 +57,5 @@ def answer_datagram(port: Port, data: bytes, peer: str) -> bytes:
     except (ValueError, AttributeError):
         return b""
     digest = sha256(payload) if request.get("h") else ""
-    reply = answer(request.get("n"), port.server.identity, peer, len(payload), digest)
+    reply = answer(request.get("n"), port.identity, peer, len(payload), digest)
     return reply + payload if request.get("e") else reply

@@ -10,10 +10,11 @@ import socket
 import time
 
 from .addresses import PROTOCOLS
-from .attempt import Target, attempt
+from .attempt import attempt
 from .channel import Channel, Silence, connect
 from .judgement import Try
 from .loop import Loop, now
+from .target import Target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,33 +6,16 @@ from __future__ import annotations
 import collections
 import errno
 import socket
-import time
 
 from .addresses import PROTOCOLS, endpoint
 from .datagrams import serve_datagrams
 from .loop import READ, Loop, now
+from .port import Port
 from .streams import Conversation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-class Port:
-    """A port of a server, with what it has seen."""
-
-    __slots__ = ("counter", "number", "protocol", "server")
-
-    def __init__(self, server: Server, protocol: str, number: int) -> None:
-        self.server, self.protocol, self.number = server, protocol, number
-        self.counter = {"connections": 0, "requests": 0, "bytes": 0}
-
-    def saw(self, peer: str, nonce: Any, protocol: str = "") -> None:
-        """Count a request."""
-        self.counter["requests"] += 1
-        self.server.recent.append(
-            [round(time.time(), 6), protocol or self.protocol, self.number, peer, nonce]
-        )
 
 
 class Server:
@@ -57,7 +40,7 @@ class Server:
                 raise OSError(error.errno, said) from error
         else:
             raise OSError(errno.EADDRINUSE, "no port is free on IPv4 and IPv6 at once")
-        found = Port(self, protocol, sockets[0].getsockname()[1])
+        found = Port(self.loop, self.identity, self.recent, protocol, sockets[0].getsockname()[1])
         self.counters[f"{protocol}/{found.number}"] = found.counter
         self.ports.append((protocol, found.number))
         for sock in sockets:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .server import Port
+    from .port import Port
 
 ECHO_LIMIT = 16 << 20
 PATIENCE = 900  # seconds for one request and its answer
@@ -33,7 +33,7 @@ class Conversation:
 
     def __init__(self, port: Port, sock: socket.socket, peer: str) -> None:
         self.port, self.peer = port, peer
-        self.channel = Channel(port.server.loop, sock)
+        self.channel = Channel(port.loop, sock)
 
     async def run(self) -> None:
         """Answer requests until either side has had enough."""
@@ -81,7 +81,7 @@ class Conversation:
         elif length:
             size, digest = await self._swallow(length, request.get("h"), idle)
         self.port.counter["bytes"] += size
-        identity = self.port.server.identity
+        identity = self.port.identity
         await channel.send(answer(request.get("n"), identity, self.peer, size, digest) + payload, idle)
         gift = request.get("g", 0)
         block = pattern(min(gift, 262144))
@@ -108,7 +108,7 @@ class Conversation:
         return size, hasher.hexdigest() if hasher is not None else ""
 
     async def _http(self, idle: float) -> bool:
-        channel, identity = self.channel, self.port.server.identity
+        channel, identity = self.channel, self.port.identity
         if not b"A" <= channel.buffer[:1] <= b"Z":
             return False
         head = await channel.until(b"\r\n\r\n", idle)

@@ -9,13 +9,13 @@ import socket
 
 from .judgement import Try, icmp_error
 from .loop import READ, Loop
+from .target import Target
 from .wire import fresh_nonce, pattern
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from .attempt import Target
     from .channel import Channel
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Deadlines in seconds; all are upper limits of a wait for an event, none is a sleep.
+    """Deadlines in seconds; all but ``policy_unseen`` are upper limits of a wait for an event, none is a sleep.
 
     ``--cni-timeout-scale`` multiplies them for slow clusters.
     """
@@ -25,6 +25,8 @@ class Timeouts:
     """How long a policy may take to become effective before a mismatch counts."""
     policy_settle_unclaimed: float = 5.0
     """The same where the CNI's profile claims no enforcement."""
+    policy_unseen: float = 1.0
+    """How long the matrix must stay as expected after a change of policies that no pair of pods can show."""
     service_settle: float = 30.0
     """How long a Service, its endpoints or its name may take to become effective."""
     load_balancer: float = 60.0
@@ -39,9 +41,10 @@ class Timeouts:
     def scaled(self, factor: float) -> Timeouts:
         """Return the same deadlines times ``factor``.
 
-        The drop windows only grow: below their defaults, silence would read as a drop too soon.
+        The drop windows only grow: below their defaults, silence would read as a drop too soon. So does
+        ``policy_unseen``, the only one that is always waited for.
         """
-        windows = ("drop_window_min", "drop_window_max")
+        windows = ("drop_window_min", "drop_window_max", "policy_unseen")
         return Timeouts(
             **{
                 f.name: getattr(self, f.name) * (max(factor, 1.0) if f.name in windows else factor)

@@ -23,6 +23,9 @@ Without it a policy that never takes effect would be polled by a busy loop that 
 very dataplane it waits for.
 """
 
+HOLD_PACE = 0.1
+"""The same for rounds that see whether an agreement holds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -164,13 +167,19 @@ class PodMatrix:
         return self._probe(Cell(prover, destination, port, protocol, family))
 
     def settle(
-        self, expected: Mapping[Cell, Expectation], *, deadline: float, since: float | None = None
+        self,
+        expected: Mapping[Cell, Expectation],
+        *,
+        deadline: float,
+        since: float | None = None,
+        hold: float = 0.0,
     ) -> Settled:
-        """Probe until the matrix agrees with ``expected``, then confirm that with one full round.
+        """Probe until the matrix agrees with ``expected``, then confirm that with one full round or more.
 
         ``deadline`` is in seconds from ``since``, the ``time.monotonic()`` of the change (default: now). Only cells
-        that disagree are asked again, without a pause; a confirmation that fails resumes the wait. At least one
-        full round is made, whatever the deadline.
+        that disagree are asked again, without a pause; full rounds follow until one of them ends ``hold`` seconds
+        or more after the first agreement. A confirmation that fails resumes the wait. At least one full round is
+        made, whatever the deadline.
         """
         start = monotonic() if since is None else since
         pause = threading.Event()
@@ -179,7 +188,7 @@ class PodMatrix:
         unstable: dict[Cell, None] = {}
         rounds = 0
         open_cells = list(expected)
-        confirming = False
+        agreed: float | None = None
         while True:
             began = monotonic()
             fresh = self.observe(open_cells)
@@ -193,14 +202,19 @@ class PodMatrix:
                     latency = fresh[cell].latency_ms if fresh[cell].verdict is Verdict.OPEN else 0.0
                     agreed_at[cell] = began - start + (latency or 0.0) / 1000
             wrong = [cell for cell in expected if cell not in agreed_at]
-            if not wrong and confirming:
+            now = monotonic()
+            if wrong:
+                agreed = None
+            elif agreed is None:
+                agreed = now
+            elif now - agreed >= hold:
                 break
-            confirming = not wrong
             open_cells = wrong or list(expected)
-            if wrong and monotonic() - start >= deadline:
+            if wrong and now - start >= deadline:
                 break
-            remaining = PACE - (monotonic() - began)
-            if wrong and remaining > 0:
+            # The first confirmation follows at once; those that only pass the time leave the processor to others.
+            again = PACE if wrong else HOLD_PACE if now != agreed else 0.0
+            if (remaining := again - (now - began)) > 0:
                 pause.wait(remaining)
         return Settled(
             observed={cell: observed[cell] for cell in expected},

@@ -124,3 +124,15 @@ def test_calibration_measures_round_trips_and_clamps_the_window(network: Network
     assert window.rtt_p50_ms is not None and window.rtt_p99_ms is not None
     assert window.rtt_p50_ms <= window.rtt_p99_ms
     assert 0.3 <= window.seconds <= 3.0
+
+
+def test_an_agreement_of_the_time_before_the_change_does_not_outlast_the_hold(
+    network: Network, fleet: Fleet
+) -> None:
+    cell = Cell("x/a", "x/b", 80)
+    change = threading.Timer(0.4, network.filter, ["tcp dport 80 drop"])
+    change.start()
+    settled = matrix_of(network, fleet).settle({cell: ALLOW}, deadline=0.6, hold=1.0)
+    change.join()
+    assert settled.unstable == (cell,)
+    assert [m.cell for m in settled.mismatches] == [cell]

@@ -6,7 +6,7 @@
 runs; it is not imported here, for ``requests`` takes longer to import than all the rest.
 """
 
-from pytest_cniconformance.probe.calibrate import Window, calibrate
+from pytest_cniconformance.probe.calibrate import calibrate
 from pytest_cniconformance.probe.fleet import Fleet
 from pytest_cniconformance.probe.matrix import PodMatrix, Settled, Target
 from pytest_cniconformance.probe.session import AgentError, AgentSession, Greeting, SessionLost
@@ -18,6 +18,7 @@ from pytest_cniconformance.probe.transport import (
     Transport,
     TransportClosed,
 )
+from pytest_cniconformance.probe.window import Window
 from pytest_cniconformance.probe.workload import agent_config_map, probe_pod
 
 __all__ = [

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from pytest_cniconformance.probe.calibrate import Window
+    from pytest_cniconformance.probe.window import Window
 
 _FIELDS = (
     "verdict",

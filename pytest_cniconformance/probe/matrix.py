@@ -13,8 +13,8 @@ from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, Mism
 from pytest_cniconformance.model.verdict import Observation, Probe, Protocol, Verdict
 
 if TYPE_CHECKING:
-    from pytest_cniconformance.probe.calibrate import Window
     from pytest_cniconformance.probe.fleet import Fleet
+    from pytest_cniconformance.probe.window import Window
 
 PACE = 0.02
 """Seconds from the start of one round to the next, at least: the resolution of convergence times.

@@ -12,7 +12,6 @@ from pytest_cniconformance.lab.node import probes
 
 if TYPE_CHECKING:
     from pytest_cniconformance.lab.api.objects import Obj
-    from pytest_cniconformance.lab.node.container import Container
     from pytest_cniconformance.lab.node.context import Cluster
     from pytest_cniconformance.lab.node.runner import Child
     from pytest_cniconformance.lab.node.spec import Process
@@ -50,10 +49,26 @@ class Pod(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """What the watch needs from its container, and what it sets."""
+
+    spec: Obj
+    kind: str
+    name: str
+    ready: bool
+    started: bool
+    child: Child | None
+    up: asyncio.Event
+
+    async def execute(self, argv: list[str]) -> tuple[int, bytes]:
+        """Run a command in the container; return (exit code, output of both streams)."""
+        ...
+
+
 class ContainerWatch:
     """Watches over the runs of one container."""
 
-    def __init__(self, cluster: Cluster, pod: Pod, container: Container) -> None:
+    def __init__(self, cluster: Cluster, pod: Pod, container: Watched) -> None:
         self._sockets, self._pod, self._container = cluster.sockets, pod, container
         self._ending: asyncio.Task[None] | None = None
 

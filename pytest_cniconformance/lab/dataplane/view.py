@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pytest_cniconformance.lab.dataplane.policy import PodPeer
     from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
@@ -40,6 +39,19 @@ class Pod:
         return None
 
 
+class Choice(Protocol):
+    """A choice of pods; equal keys choose the same pods."""
+
+    @property
+    def key(self) -> str:
+        """The same text for the same choice."""
+        ...
+
+    def members(self, view: View) -> tuple[Pod, ...]:
+        """All pods chosen, in the order of the view."""
+        ...
+
+
 @dataclass
 class View:
     """A snapshot, with a cache of which pods each selector chooses."""
@@ -48,11 +60,11 @@ class View:
     namespace_labels: Mapping[str, Mapping[str, str]]
     _members: dict[str, tuple[Pod, ...]] = field(default_factory=dict)
 
-    def members(self, peer: PodPeer) -> tuple[Pod, ...]:
-        """Pods that a peer chooses."""
-        found = self._members.get(peer.key)
+    def members(self, choice: Choice) -> tuple[Pod, ...]:
+        """Pods that a peer or a subject chooses."""
+        found = self._members.get(choice.key)
         if found is None:
-            found = self._members[peer.key] = peer.members(self)
+            found = self._members[choice.key] = choice.members(self)
         return found
 
 

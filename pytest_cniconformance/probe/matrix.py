@@ -42,6 +42,8 @@ class Target:
     prover: str | None = None
     ports: Mapping[tuple[int, Protocol], int] = field(default_factory=dict)
     talk: bool = True
+    own: Mapping[str, str] | None = None
+    """The prover's own addresses, where ``addresses`` are those of a Service: a proof asks the server itself."""
 
     @classmethod
     def pod(cls, name: str, addresses: Mapping[str, str]) -> Target:
@@ -164,7 +166,9 @@ class PodMatrix:
     def _proof(self, server: _Server) -> Probe:
         destination, port, protocol, family = server
         prover = self._targets[destination].prover or destination
-        return self._probe(Cell(prover, destination, port, protocol, family))
+        proof = self._probe(Cell(prover, destination, port, protocol, family))
+        own = self._targets[destination].own
+        return proof if own is None else replace(proof, host=own.get(family, proof.host), port=port)
 
     def settle(
         self,
@@ -172,14 +176,14 @@ class PodMatrix:
         *,
         deadline: float,
         since: float | None = None,
-        hold: float = 0.0,
+        hold: float | None = 0.0,
     ) -> Settled:
         """Probe until the matrix agrees with ``expected``, then confirm that with one full round or more.
 
         ``deadline`` is in seconds from ``since``, the ``time.monotonic()`` of the change (default: now). Only cells
         that disagree are asked again, without a pause; full rounds follow until one of them ends ``hold`` seconds
-        or more after the first agreement. A confirmation that fails resumes the wait. At least one full round is
-        made, whatever the deadline.
+        or more after the first agreement. A confirmation that fails resumes the wait; with ``hold`` None there is none.
+        At least one full round is made, whatever the deadline.
         """
         start = monotonic() if since is None else since
         pause = threading.Event()
@@ -205,6 +209,8 @@ class PodMatrix:
             now = monotonic()
             if wrong:
                 agreed = None
+            elif hold is None:
+                break
             elif agreed is None:
                 agreed = now
             elif now - agreed >= hold:

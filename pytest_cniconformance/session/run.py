@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,6 @@ class Run:
     cni: str
     version: str = ""
     worker: str = "main"
-    settled: dict[str, bool] = field(default_factory=dict)
-    """Facts that later checks of this process may build on, such as "no policy was ever enforced"."""
 
     @functools.cached_property
     def kube(self) -> KubeClient:

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 
-from .addresses import PROTOCOLS, own_addresses
+from .addresses import PROTOCOLS, available_protocols, own_addresses
 from .control import bind_control, serve_control
 from .loop import Loop
 from .server import Server
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 async def main_serve(loop: Loop, server: Server, wanted: list[tuple[str, int]]) -> None:
     """Listen, say so on stdout, and answer until killed."""
     listener = bind_control(server.identity)
+    available = available_protocols()
     for protocol, port in wanted:
-        server.listen(protocol, port)
+        if protocol in available:  # a kernel without SCTP; the greeting of a session says so
+            server.listen(protocol, port)
     addresses = [address for found in own_addresses().values() for address in found]
     print(json.dumps({"serving": server.identity, "ports": server.ports, "ips": addresses}), flush=True)
     await loop.join(loop.spawn(serve_control(loop, server, listener)))

@@ -7,15 +7,14 @@ import pytest
 
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import ALLOW, Grid
+from pytest_cniconformance.fixtures.sources import NETPOL_API
 from pytest_cniconformance.model.matrix import Cell, Expectation
 from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
 
 pytestmark = pytest.mark.netpol
 
-API = "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/"
 
-
-@requirement("NP-DYN-3", feature="networkpolicy/dynamics", source=API)
+@requirement("NP-DYN-3", feature="networkpolicy/dynamics", source=NETPOL_API)
 def test_an_updated_policy_takes_effect(cni_grid: Grid) -> None:
     """After an update the old rules no longer allow and the new ones do."""
     for number in (80, 81):
@@ -23,7 +22,7 @@ def test_an_updated_policy_takes_effect(cni_grid: Grid) -> None:
         cni_grid.check(f"only {number}", destinations=["x/a"])
 
 
-@requirement("NP-DYN-4", feature="networkpolicy/dynamics", source=API)
+@requirement("NP-DYN-4", feature="networkpolicy/dynamics", source=NETPOL_API)
 def test_a_deleted_policy_leaves_nothing_behind(cni_grid: Grid) -> None:
     """Deleting one of two policies keeps the other; deleting both ends the isolation."""
     first = network_policy("first", "x", {"pod": "a"}, ingress=[rule([peer(namespaces={"ns": "y"})])])

@@ -7,14 +7,13 @@ import pytest
 
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
+from pytest_cniconformance.fixtures.sources import NETPOL_DOCS
 from pytest_cniconformance.model.failure import ClusterError, ConformanceFailure, NotEnforced
 from pytest_cniconformance.model.matrix import Cell
 from pytest_cniconformance.model.verdict import Probe, Verdict
 from pytest_cniconformance.policy.builders import EGRESS, INGRESS, network_policy
 
 pytestmark = pytest.mark.netpol
-
-DOCS = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
 
 
 @requirement(
@@ -29,7 +28,7 @@ def test_the_pods_own_node_is_never_denied(cni_grid: Grid) -> None:
     cni_grid.expect_open(cells, "from the pod's own node under default deny")
 
 
-@requirement("NP-SELF-1", feature="networkpolicy/self", source=DOCS + "#prerequisites")
+@requirement("NP-SELF-1", feature="networkpolicy/self", source=NETPOL_DOCS + "#prerequisites")
 def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
     """A pod under default deny in both directions still reaches its own address."""
     address = cni_grid.pod("x/a").ip

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
+from pytest_cniconformance.fixtures.sources import NETPOL_API
 from pytest_cniconformance.kube import KubeClient
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotEnforced
 from pytest_cniconformance.model.matrix import Cell
@@ -17,10 +18,8 @@ from pytest_cniconformance.policy.builders import EGRESS, network_policy, peer, 
 
 pytestmark = pytest.mark.netpol
 
-API = "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/"
 
-
-@requirement("NP-IPB-1", feature="networkpolicy/ipblock", source=API)
+@requirement("NP-IPB-1", feature="networkpolicy/ipblock", source=NETPOL_API)
 def test_except_is_cut_out_of_its_block_only(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """An ipBlock allows its range without `except`; another rule may still allow what `except` cut out."""
     address, number = _external_endpoint(cni_grid, cni_kube)

@@ -109,6 +109,15 @@ def host_port(agent: AgentSession, protocol: str = "TCP") -> int:
     return next(int(port) for name, port in ports if name == protocol)
 
 
+def listen(agent: AgentSession, port: int = 0, protocol: str = "TCP") -> int:
+    """Let the agent serve on one more port for as long as its session lasts, and return it (0: a free one).
+
+    Raises:
+        AgentError: the port is taken, or the kernel lacks the protocol.
+    """
+    return int(agent.request("listen", port=port, proto=protocol)["port"])
+
+
 def addresses(agent: AgentSession) -> tuple[str, ...]:
     """Return the prober's own addresses."""
     return agent.open().ips

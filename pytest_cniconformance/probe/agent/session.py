@@ -16,6 +16,7 @@ from .hold import Hold
 from .loop import READ, Loop
 from .measure import http_session, measure_rtt, measure_stream
 from .prober import Prober
+from .server import Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Session:
         self.loop, self.identity = loop, identity
         self.prober = Prober(loop, identity)
         self.holds: dict[int, Hold] = {}
+        self.server = Server(loop, identity)
+        """Ports that are served beside those of the pod's own server, for as long as the session lasts."""
 
     def greeting(self) -> dict[str, Any]:
         """Return the first line of a session."""
@@ -85,12 +88,19 @@ class Session:
             if op == "hold_stop":
                 self.loop.cancel(hold.task)
             return status
+        if op == "listen":
+            return {"port": self._listen(request.get("proto", "TCP"), request.get("port", 0))}
         if op in ("ports", "counters"):
             facts = await ask_control(self.loop, request.get("identity") or self.identity)
             if not request.get("recent"):
                 facts.pop("recent", None)
             return facts
         raise ValueError(f"unknown operation {op!r}")
+
+    def _listen(self, protocol: str, port: int) -> int:
+        if (protocol, port) in self.server.ports:
+            return port
+        return self.server.listen(protocol, port)
 
     async def run(self) -> None:
         """Greet, then read requests until the end of stdin, ``quit``, or a minute of quiet."""

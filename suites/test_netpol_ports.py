@@ -89,7 +89,7 @@ def test_pods_without_the_port_name_do_not_match(cni_grid: Grid) -> None:
 def test_pods_of_equal_labels_may_number_a_name_differently(cni_grid: Grid) -> None:
     """An egress rule with a named port holds for each destination, also between pods with the same labels."""
     cni_grid.check("no policy", sources=["y/a"], destinations=NAMED, ports=WEB, protocols=TCP)
-    cni_grid.relabel_for_check("x/c", {"pod": "a"})
+    cni_grid.relabel("x/c", {"pod": "a"})
     to_web = [rule(ports=[port("web")])]
     cni_grid.apply(network_policy("ports", "y", {}, egress=to_web, types=[EGRESS]))
     cni_grid.check("web of x/a and x/c", sources=["y/a"], destinations=NAMED, ports=WEB, protocols=TCP)

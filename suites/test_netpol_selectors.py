@@ -10,7 +10,7 @@ import pytest
 
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
-from pytest_cniconformance.fixtures.sources import LABELS_DOCS, NETPOL_API
+from pytest_cniconformance.fixtures.sources import LABELS_DOCS, NETPOL_API, NETPOL_DOCS
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy.builders import Selector, expression, matching, network_policy, peer, rule
 
@@ -25,7 +25,7 @@ def _label_pods(grid: Grid) -> None:
     """Give y/a, x/b and z/b a tier ``db``, y/b and z/c ``web``, z/a an empty one; the others have none."""
     tiers = {"y/a": "db", "x/b": "db", "z/b": "db", "y/b": "web", "z/c": "web", "z/a": ""}
     for key, tier in tiers.items():
-        grid.relabel_for_check(key, {"tier": tier})
+        grid.relabel(key, {"tier": tier})
 
 
 def _from_pods(grid: Grid, title: str, selector: Selector) -> None:
@@ -60,7 +60,7 @@ def test_not_in_matches_objects_without_the_key(cni_grid: Grid) -> None:
     """NotIn selects every object without one of the values, those without the key included."""
     _label_pods(cni_grid)
     _from_pods(cni_grid, "pods: tier not db", matching(expression("tier", "NotIn", "db")))
-    cni_grid.relabel_namespace_for_check("z", {"team": "red"})
+    cni_grid.relabel_namespace("z", {"team": "red"})
     _from_namespaces(cni_grid, "namespaces: team not red", matching(expression("team", "NotIn", "red")))
 
 
@@ -69,7 +69,7 @@ def test_does_not_exist_matches_objects_without_the_key(cni_grid: Grid) -> None:
     """DoesNotExist selects the objects without the key, and none that has it with any value."""
     _label_pods(cni_grid)
     _from_pods(cni_grid, "pods: no tier", matching(expression("tier", "DoesNotExist")))
-    cni_grid.relabel_namespace_for_check("z", {"team": "red"})
+    cni_grid.relabel_namespace("z", {"team": "red"})
     _from_namespaces(cni_grid, "namespaces: no team", matching(expression("team", "DoesNotExist")))
 
 
@@ -78,7 +78,7 @@ def test_exists_needs_the_key(cni_grid: Grid) -> None:
     """Exists selects the objects that have the key, whatever its value."""
     _label_pods(cni_grid)
     _from_pods(cni_grid, "pods: any tier", matching(expression("tier", "Exists")))
-    cni_grid.relabel_namespace_for_check("z", {"team": "red"})
+    cni_grid.relabel_namespace("z", {"team": "red"})
     _from_namespaces(cni_grid, "namespaces: any team", matching(expression("team", "Exists")))
 
 
@@ -88,7 +88,7 @@ def test_in_needs_the_key_and_one_of_the_values(cni_grid: Grid) -> None:
     _label_pods(cni_grid)
     _from_pods(cni_grid, "pods: tier web", matching(expression("tier", "In", "web")))
     _from_pods(cni_grid, "pods: tier db or web", matching(expression("tier", "In", "db", "web")))
-    cni_grid.relabel_namespace_for_check("z", {"team": "red"})
+    cni_grid.relabel_namespace("z", {"team": "red"})
     team = matching(expression("team", "In", "blue", "red"))
     _from_namespaces(cni_grid, "namespaces: team blue or red", team)
 
@@ -96,8 +96,8 @@ def test_in_needs_the_key_and_one_of_the_values(cni_grid: Grid) -> None:
 @requirement("NP-SEL-2-SUBJECT", feature="networkpolicy/selectors", source=SETS)
 def test_expressions_select_the_isolated_pods(cni_grid: Grid) -> None:
     """A policy's own podSelector follows the same rules: NotIn isolates pods without the key."""
-    cni_grid.relabel_for_check("x/a", {"tier": "db"})
-    cni_grid.relabel_for_check("x/b", {"tier": "web"})
+    cni_grid.relabel("x/a", {"tier": "db"})
+    cni_grid.relabel("x/b", {"tier": "web"})
     for operator, values in (("NotIn", ("db",)), ("Exists", ()), ("DoesNotExist", ()), ("In", ("db", "web"))):
         chosen = matching(expression("tier", operator, *values))
         cni_grid.apply(network_policy("selected", "x", chosen, types=["Ingress"]))
@@ -132,11 +132,25 @@ def test_an_empty_value_is_not_a_missing_label(cni_grid: Grid) -> None:
     _from_pods(cni_grid, "tier is not nothing", matching(expression("tier", "NotIn", "")))
 
 
+@requirement(
+    "NP-SEL-6",
+    feature="networkpolicy/selectors",
+    source=NETPOL_DOCS + "#targeting-a-namespace-by-its-name",
+)
+def test_namespaces_are_selected_by_their_name(cni_grid: Grid) -> None:
+    """Every namespace carries its name as kubernetes.io/metadata.name, and no other label of itself."""
+    real = {name: cni_grid.topology.real(name) for name in ("x", "y", "z")}
+    _from_namespaces(cni_grid, "y by its name", {"kubernetes.io/metadata.name": real["y"]})
+    several = expression("kubernetes.io/metadata.name", "In", real["x"], real["z"])
+    _from_namespaces(cni_grid, "x and z by their names", matching(several))
+    _from_namespaces(cni_grid, "the label name is not automatic", {"name": real["y"]})
+
+
 @requirement("NP-SEL-7", feature="networkpolicy/selectors", source=NETPOL_API)
 def test_selectors_follow_the_labels_of_the_moment(cni_grid: Grid) -> None:
     """A pod counts as a peer exactly while it carries the labels."""
     _from_pods(cni_grid, "nobody carries the label yet", {"tier": "db"})
     for tier in ("db", "web", None, "db"):
-        cni_grid.relabel_for_check("y/b", {"tier": tier})
-        cni_grid.relabel_for_check("x/b", {"tier": tier})
+        cni_grid.relabel("y/b", {"tier": tier})
+        cni_grid.relabel("x/b", {"tier": tier})
         cni_grid.check(f"y/b and x/b carry tier={tier}", destinations=SUBJECTS, ports=(80,), protocols=TCP)

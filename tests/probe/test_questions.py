@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
 from pytest_cniconformance.probe import questions
+from pytest_cniconformance.probe.session import AgentError
+from tests.probe.conftest import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,3 +149,17 @@ def counted(agent: AgentSession) -> tuple[int, int]:
     """Connections and requests on 80/TCP of the agent's own pod."""
     found = agent.request("counters")["counters"]["TCP/80"]
     return found["connections"], found["requests"]
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+def test_an_agent_serves_one_more_port_while_its_session_lasts(
+    network: Network, fleet: Fleet, protocol: str
+) -> None:
+    server = fleet.session("x/b")
+    port = questions.listen(server, 0, protocol)
+    assert questions.listen(server, port, protocol) == port
+    probe = Probe("x/a", network.ip("b"), port, Protocol(protocol), expect_responder="x/b")
+    (seen,) = fleet.probe([probe], window=WINDOW)
+    assert seen.verdict is Verdict.OPEN
+    with pytest.raises(AgentError, match="Address already in use"):
+        questions.listen(server, 80, protocol)

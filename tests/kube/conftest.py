@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from pytest_cniconformance.model.timeouts import Timeouts
 from .fakeapi import FakeApi
 
 TOKEN = "not-a-real-token-but-must-never-show"
+
+
+def refused_address() -> str:
+    """Return an address where nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,8 @@ from pytest_cniconformance.kube.exec import FRAME, exit_status
 from pytest_cniconformance.model.timeouts import Timeouts
 
 from .conftest import TOKEN, kubeconfig
-from .fakeapi import Exec, FakeApi
+from .fakeapi import FakeApi
+from .fakeexec import Exec
 
 BIG = os.urandom(1 << 20) * 3
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from pytest_cniconformance.lab.api.objects import SERVER_FIELDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,19 +21,7 @@ Tree = dict[str, Any]
 
 # Fields that identify the object or that the server owns are nobody's to apply.
 _UNOWNED = ("apiVersion", "kind")
-_UNOWNED_METADATA = (
-    "name",
-    "generateName",
-    "namespace",
-    "uid",
-    "resourceVersion",
-    "creationTimestamp",
-    "generation",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "selfLink",
-)
+_UNOWNED_METADATA = ("name", "generateName", "namespace", *SERVER_FIELDS)
 _KEY_DEFAULTS = {"protocol": "TCP"}
 
 

@@ -9,6 +9,18 @@ from typing import Any
 
 Obj = dict[str, Any]
 
+SERVER_FIELDS = (
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "managedFields",
+    "selfLink",
+)
+"""Metadata that only the server sets."""
+
 
 class Stored(dict[str, Any]):
     """An object as the store holds it: never changed, so its JSON is encoded once per version."""

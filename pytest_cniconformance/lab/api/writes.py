@@ -16,7 +16,7 @@ from pytest_cniconformance.lab.api.bodies import Bodies, Options, report_unknown
 from pytest_cniconformance.lab.api.decode import apply_defaults
 from pytest_cniconformance.lab.api.defaults import apply_builtin_defaults
 from pytest_cniconformance.lab.api.kinds import CRD_KEY, Kinds
-from pytest_cniconformance.lab.api.objects import Obj, clone, name_of, now, set_condition
+from pytest_cniconformance.lab.api.objects import SERVER_FIELDS, Obj, clone, name_of, now, set_condition
 from pytest_cniconformance.lab.api.patch import json_patch, merge_patch, strategic_merge
 from pytest_cniconformance.lab.api.schemas import Schemas
 from pytest_cniconformance.lab.api.service_update import prepare_service_update
@@ -34,16 +34,6 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
-_SERVER_FIELDS = (
-    "uid",
-    "resourceVersion",
-    "creationTimestamp",
-    "generation",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "managedFields",
-    "selfLink",
-)
 _CONDITIONAL_ONLY = frozenset({"leases.coordination.k8s.io"})  # no PUT without a resourceVersion
 
 
@@ -100,7 +90,7 @@ class Writes:
         metadata = obj["metadata"]
         if metadata.get("resourceVersion"):
             raise errors.ApiError(500, "", "resourceVersion should not be set on objects to be created")
-        for name in _SERVER_FIELDS:
+        for name in SERVER_FIELDS:
             metadata.pop(name, None)
         if not metadata.get("name") and (prefix := metadata.get("generateName")):
             metadata["name"] = prefix[:58] + admission.random_suffix()
@@ -170,7 +160,7 @@ class Writes:
             obj = clone(old)
             obj["spec"]["finalizers"] = finalizers
         else:
-            for field_name in _SERVER_FIELDS:
+            for field_name in SERVER_FIELDS:
                 if field_name not in ("resourceVersion", "uid"):
                     metadata.pop(field_name, None)
                     if field_name in old["metadata"]:

@@ -26,15 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from pytest_cniconformance.cli import catalogue, cleanup, doctor, lab
+    from pytest_cniconformance.cli import catalogue, cleanup, doctor, evaluate, lab
 
     parser = argparse.ArgumentParser(
         prog="cniconformance",
-        description="Companion of `pytest --cni=NAME`: lists the checks, looks at the cluster, cleans up, runs the lab.",
+        description="Companion of `pytest --cni=NAME`: lists checks, looks at clusters, evaluates policies, runs the lab.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (catalogue, doctor, cleanup, lab):
+    for module in (catalogue, doctor, cleanup, evaluate, lab):
         module.add(commands)
     return parser
 

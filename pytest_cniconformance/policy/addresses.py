@@ -24,15 +24,20 @@ def family_of(address: Address | Network) -> str:
 
 @functools.lru_cache(maxsize=65536)
 def parse_address(text: str) -> Address:
-    """Return the address.
+    """Return the address; an IPv4 address in IPv6 notation (``::ffff:192.0.2.1``) is the IPv4 one, as in Go.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is none, or it has a zone and so means something on one machine only.
     """
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         raise UsageError(f"{text!r} is no IP address") from None
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address.scope_id is not None:
+        raise UsageError(f"{text!r} has a zone: such an address means something on one machine only")
+    return address.ipv4_mapped or address
 
 
 def is_address(text: str) -> bool:
@@ -48,17 +53,21 @@ def is_address(text: str) -> bool:
 def parse_network(text: str) -> Network:
     """Return the network as the API server reads it: host bits and leading zeros of IPv4 are tolerated.
 
+    IPv4 in IPv6 notation is IPv4, as Go's ``IPNet`` has it; zones are refused.
+
     Raises:
         ValueError: it is none; a prefix length is required.
     """
     address, slash, length = text.partition("/")
-    if not slash or not length.isascii() or not length.isdigit():
+    if not slash or not length.isascii() or not length.isdigit() or "%" in address:
         raise ValueError(f"{text!r} is no CIDR")
     if ":" not in address:
         octets = address.split(".")
         if all(octet.isascii() and octet.isdigit() for octet in octets):
             address = ".".join(str(int(octet)) for octet in octets)
-    return ipaddress.ip_network(f"{address}/{int(length)}", strict=False)
+    network = ipaddress.ip_network(f"{address}/{int(length)}", strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    return network if mapped is None else ipaddress.ip_network(f"{mapped}/{network.prefixlen - 96}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Policy:
     """
 
     name: str
+    namespace: str
+    selector: LabelSelector
     sure: int
     maybe: int
     ingress: tuple[Rule, ...] | None
@@ -89,6 +91,8 @@ def compile_policy(obj: Mapping[str, Any], population: Population) -> Policy:
 
     return Policy(
         f"{namespace}/{metadata['name']}",
+        namespace,
+        selector,
         selected & ~population.host_network,
         selected & population.host_network,
         rules("ingress", "from"),

@@ -11,16 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.model.matrix import Decision
-from pytest_cniconformance.policy.addresses import Address, family_of
+from pytest_cniconformance.policy.addresses import Address, family_of, is_address, parse_address
 from pytest_cniconformance.policy.compiled import Direction, Rule
-from pytest_cniconformance.policy.objects import Node, Pod
+from pytest_cniconformance.policy.objects import Node, Pod, Service
 from pytest_cniconformance.policy.peers import Match
-from pytest_cniconformance.policy.services import Backend, backends, no_backend
+from pytest_cniconformance.policy.reasons import (
+    HAIRPIN,
+    HOST_NETWORK,
+    L4,
+    OWN_NODE,
+    REMOTE_NODE,
+    Sentences,
+    block_covers,
+    block_may_cover,
+)
+from pytest_cniconformance.policy.services import backends, no_backend
 from pytest_cniconformance.policy.state import ClusterState, Endpoint
 
 _ALLOW, _DENY, _OPEN_QUESTION = Decision.ALLOW, Decision.DENY, Decision.UNSPECIFIED
-_NEAR_MISSES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +47,8 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True)
-class _Half:
-    """The decision of one direction."""
+class Half:
+    """The decision of one direction, and the sentence that explains it."""
 
     decision: Decision
     because: str
@@ -69,34 +79,51 @@ def decide(
     Args:
         state: the cluster and its policies.
         source: ``namespace/pod``, a node's name, or an IP address.
-        destination: the same; the address of a Service stands for its backends.
+        destination: the same, or ``namespace/svc:service``; a Service stands for its backends.
         port: destination port; for pods that of the container, which is what policies see.
-        protocol: TCP, UDP or SCTP.
+        protocol: TCP, UDP or SCTP; what policies mean for others is left open.
         family: ``ipv4`` or ``ipv6``; an IP address for ``source`` or ``destination`` settles it.
 
     Raises:
-        UsageError: a name stands for nothing in ``state``.
+        UsageError: a name stands for nothing in ``state``, or the ends are of different families.
     """
+    for text in (source, destination):
+        if is_address(text):
+            family = _settled(source, destination, family_of(parse_address(text)))
     sender, receiver = state.resolve(source), state.resolve(destination)
+    if isinstance(sender, Service):
+        raise UsageError(f"Service {sender.key} sends nothing: name a pod, a node or an IP address as source")
+    service = receiver if isinstance(receiver, Service) else None
     if isinstance(receiver, Address):
-        family = family_of(receiver)
-        if (service := state.service_at(receiver)) is not None:
-            found = backends(state, service, port, protocol)
-            return _through_service(state, sender, receiver, found, service.key, (port, protocol, family))
-    elif isinstance(sender, Address):
-        family = family_of(sender)
-    return _between(state, sender, receiver, _Flow(receiver, port, str(protocol), family))
+        service = state.service_at(receiver)
+    if service is None:
+        assert not isinstance(receiver, Service)
+        return _between(state, sender, receiver, _Flow(receiver, port, str(protocol), family))
+    return _through_service(state, sender, service, (port, str(protocol), family))
+
+
+def _settled(source: str, destination: str, family: str) -> str:
+    """Return the family that the addresses among the ends agree on."""
+    if any(is_address(text) and family_of(parse_address(text)) != family for text in (source, destination)):
+        raise UsageError(f"{source} and {destination} are addresses of different families")
+    return family
 
 
 def _between(state: ClusterState, sender: Endpoint, receiver: Endpoint, flow: _Flow) -> Ruling:
     if isinstance(sender, Pod) and sender is receiver:
-        return Ruling(_ALLOW, _ALLOW, _ALLOW, (f"{sender.key} always reaches itself (NP-SELF-1)",))
+        return itself(sender.key)
     egress = _half(state, sender, receiver, Direction.EGRESS, flow)
     ingress = _half(state, receiver, sender, Direction.INGRESS, flow)
-    return _combine(egress, ingress)
+    return combine(egress, ingress)
 
 
-def _combine(egress: _Half, ingress: _Half) -> Ruling:
+def itself(pod: str) -> Ruling:
+    """Return the ruling on a pod and its own address."""
+    return Ruling(_ALLOW, _ALLOW, _ALLOW, (f"{pod} always reaches itself (NP-SELF-1)",))
+
+
+def combine(egress: Half, ingress: Half) -> Ruling:
+    """Return the ruling of the two directions together."""
     for decision in (_DENY, _OPEN_QUESTION):
         deciding = [half.because for half in (egress, ingress) if half.decision is decision]
         if deciding:
@@ -104,69 +131,64 @@ def _combine(egress: _Half, ingress: _Half) -> Ruling:
     return Ruling(_ALLOW, _ALLOW, _ALLOW, (egress.because, ingress.because))
 
 
-def _half(
-    state: ClusterState, subject: Endpoint, other: Endpoint, direction: Direction, flow: _Flow
-) -> _Half:
+def _half(state: ClusterState, subject: Endpoint, other: Endpoint, direction: Direction, flow: _Flow) -> Half:
     """Judge one direction of the connection between the ``subject`` of policies and the ``other`` end."""
     if not isinstance(subject, Pod):
-        return _Half(_ALLOW, f"policies do not select {show(subject)}, which is no pod")
+        return Half(_ALLOW, f"policies do not select {show(subject)}, which is no pod")
     policies = state.isolating(state.population.number[subject.key], direction)
+    say = Sentences(subject.key, show(other), direction, flow.port, flow.protocol)
     if not policies:
-        return _Half(_ALLOW, f"no policy isolates {subject.key} for {direction}")
+        return Half(_ALLOW, say.free())
     if direction is Direction.INGRESS and _on_same_node(subject, other) is Match.YES:
-        return _Half(
-            _ALLOW, f"{show(other)} is on the node of {subject.key}, whose traffic always enters (NP-NODE-1)"
-        )
+        return Half(_ALLOW, say.local())
+    if flow.protocol not in L4:
+        return Half(_OPEN_QUESTION, say.undefined(policies))
     unsure: list[str] = []
     near: list[str] = []
     for policy in policies:
         for rule in policy.rules(direction) or ():
             covered = flow.covered(rule)
-            for match, peer, text in _matching(state, rule, other, flow):
-                where = f"{policy.name} {direction} rule {rule.number}{peer}"
+            for match, peer, why in _matching(state, rule, other, flow):
+                place = say.place(policy, rule, peer)
                 if not covered:
-                    near.append(f"{where} matches {show(other)} but not {flow} (only {rule.ports})")
+                    near.append(say.near(place, rule))
                 elif match is Match.YES:
-                    return _Half(_ALLOW, f"{where} matches {show(other)} on {flow}")
+                    return Half(_ALLOW, say.allowed(place))
                 else:
-                    unsure.append(f"{where} may match {show(other)} on {flow}: {text}")
-    isolated = f"{', '.join(p.name for p in policies)} isolate{'s' * (len(policies) == 1)} {subject.key} for {direction}"
-    if near:
-        isolated += f"; no rule matches {show(other)} on {flow}; " + "; ".join(near[:_NEAR_MISSES])
-    else:
-        isolated += f"; no rule matches {show(other)}"
+                    unsure.append(say.doubtful(place, why))
     if unsure:
-        return _Half(_OPEN_QUESTION, "; ".join(unsure))
+        return Half(_OPEN_QUESTION, "; ".join(unsure))
+    denied = say.denied(policies, near)
     if exempt := _exempt(subject, other, direction):
-        return _Half(_OPEN_QUESTION, f"{isolated}; but {exempt}")
-    return _Half(_DENY, isolated)
+        return Half(_OPEN_QUESTION, f"{denied}; but {exempt}")
+    return Half(_DENY, denied)
 
 
 def _matching(
     state: ClusterState, rule: Rule, other: Endpoint, flow: _Flow
-) -> Iterator[tuple[Match, str, str]]:
+) -> Iterator[tuple[Match, int | None, str]]:
     """Yield how each peer of a rule matches: certainty, the peer's place, and why it is uncertain."""
     if rule.peers is None:
-        yield Match.YES, "", ""
+        yield Match.YES, None, ""
         return
     for number, peer in enumerate(rule.peers):
-        match, text = Match.NO, ""
+        match, why = Match.NO, ""
         if isinstance(other, Pod):
             match = peer.match_pod(state.population.number[other.key], flow.family)
             if peer.block is None:
-                text = "the API leaves open what policies mean for pods on the host network (NP-HOST-1)"
+                why = HOST_NETWORK
+            elif other.addresses:
+                why = block_covers(peer.text, host_network=other.host_network)
             else:
-                text = f"{peer.text} covers a pod's address, which the API leaves open (NP-IPB-3)"
-                if not other.addresses:
-                    text = f"{other.key} has no address yet, and {peer.text} for pods is left open (NP-IPB-3)"
+                why = block_may_cover(peer.text, other.key)
         elif isinstance(other, Node):
             addresses = [a for a in other.addresses if family_of(a) == flow.family]
             match = max((peer.match_address(a, of_node=True) for a in addresses), default=Match.NO)
-            text = f"{peer.text} covers a node's address, which the API leaves open (NP-IPB-4)"
+            why = block_covers(peer.text, host_network=True)
         else:
             match = peer.match_address(other, of_node=False)
         if match:
-            yield match, f", peer {number}", text
+            yield match, number, why
 
 
 def _on_same_node(pod: Pod, other: Endpoint) -> Match:
@@ -185,28 +207,24 @@ def _on_same_node(pod: Pod, other: Endpoint) -> Match:
 def _exempt(subject: Pod, other: Endpoint, direction: Direction) -> str:
     """Return why the API leaves a deny of ``subject``'s policies open, or nothing."""
     if subject.host_network:
-        return "the API leaves open what policies mean for pods on the host network (NP-HOST-1)"
+        return HOST_NETWORK
     if not isinstance(other, Node) and not (isinstance(other, Pod) and other.host_network):
         return ""
     if direction is Direction.INGRESS:
-        return "what a remote node's traffic looks like to the policy is left open (NP-NODE-2)"
+        return REMOTE_NODE
     if _on_same_node(subject, other):
-        return "whether a pod may always reach its own node is left open (NP-NODE-3)"
+        return OWN_NODE
     return ""
 
 
 def _through_service(
-    state: ClusterState,
-    sender: Endpoint,
-    address: Address,
-    found: list[Backend],
-    service: str,
-    asked: tuple[int, str, str],
+    state: ClusterState, sender: Endpoint, service: Service, asked: tuple[int, str, str]
 ) -> Ruling:
     """Judge a connection to a Service: policies see the real client and the real backend (NP-SVC-1)."""
     port, protocol, family = asked
+    found = backends(state, service, port, protocol)
     if not found:
-        unknown = no_backend(service, port, protocol)
+        unknown = no_backend(service.key, port, protocol)
         return Ruling(_OPEN_QUESTION, _OPEN_QUESTION, _OPEN_QUESTION, (unknown,))
     rulings = []
     for backend in found:
@@ -215,17 +233,8 @@ def _through_service(
             rulings.append(_hairpin(state, backend.pod, flow))
             continue
         ruling = _between(state, sender, backend.pod, flow)
-        if ruling.egress is _DENY:
-            for seen in (flow.port, port):
-                early = _half(
-                    state, sender, address, Direction.EGRESS, _Flow(address, seen, protocol, family)
-                )
-                if early.decision is _ALLOW:
-                    text = f"{early.because}, but only if policies see the Service's address (NP-IPB-5)"
-                    ruling = _combine(
-                        _Half(_OPEN_QUESTION, text), _Half(ruling.ingress, "; ".join(ruling.because))
-                    )
-                    break
+        if ruling.egress is _DENY and (early := _before_translation(state, sender, service, flow, port)):
+            ruling = combine(early, _half(state, backend.pod, sender, Direction.INGRESS, flow))
         rulings.append(ruling)
     if len({ruling.decision for ruling in rulings}) == 1:
         return rulings[0]
@@ -235,20 +244,29 @@ def _through_service(
     return Ruling(_OPEN_QUESTION, _OPEN_QUESTION, _OPEN_QUESTION, ("the backends differ", *told))
 
 
+def _before_translation(
+    state: ClusterState, sender: Endpoint, service: Service, flow: _Flow, port: int
+) -> Half | None:
+    """Return the egress half if a rule allows the Service's own address, which policies may or may not see."""
+    for address in service.addresses:
+        for seen in (flow.port, port):
+            asked = _Flow(address, seen, flow.protocol, flow.family)
+            early = _half(state, sender, address, Direction.EGRESS, asked)
+            if family_of(address) == flow.family and early.decision is _ALLOW:
+                why = f"{early.because}, but only if policies see the Service's address (NP-IPB-5)"
+                return Half(_OPEN_QUESTION, why)
+    return None
+
+
 def _hairpin(state: ClusterState, pod: Pod, flow: _Flow) -> Ruling:
     """Judge a pod that reaches itself through a Service: open as soon as its policies would deny it (NP-SELF-2)."""
     halves = [_half(state, pod, pod, direction, flow) for direction in (Direction.EGRESS, Direction.INGRESS)]
-    open_question = (
-        "whether policies apply to a pod that reaches itself through a Service is left open (NP-SELF-2)"
-    )
-    egress, ingress = (
-        half if half.decision is _ALLOW else _Half(_OPEN_QUESTION, open_question) for half in halves
-    )
-    return _combine(egress, ingress)
+    egress, ingress = (half if half.decision is _ALLOW else Half(_OPEN_QUESTION, HAIRPIN) for half in halves)
+    return combine(egress, ingress)
 
 
-def show(endpoint: Endpoint) -> str:
+def show(endpoint: Endpoint | Service) -> str:
     """Name an endpoint as explanations do."""
-    if isinstance(endpoint, Pod):
+    if isinstance(endpoint, Pod | Service):
         return endpoint.key
     return f"node {endpoint.name}" if isinstance(endpoint, Node) else str(endpoint)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many verdicts at once: a truth table with explanations, or all pairs of pods as masks."""
+"""Many verdicts at once: a truth table with explanations, all pairs of pods as masks, or as rulings."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pytest_cniconformance.model.matrix import Cell, Decision, Expectation
-from pytest_cniconformance.policy.compiled import Direction, Policy
-from pytest_cniconformance.policy.evaluate import decide
+from pytest_cniconformance.policy.compiled import Direction
+from pytest_cniconformance.policy.evaluate import Half, Ruling, combine, decide, itself
+from pytest_cniconformance.policy.halves import DESTINATION, SOURCE, Group, Halves
 from pytest_cniconformance.policy.objects import Pod
 from pytest_cniconformance.policy.selectors import bits
 from pytest_cniconformance.policy.state import ClusterState
@@ -48,22 +50,21 @@ class Reach:
 
 
 def reach(state: ClusterState, port: int, protocol: str = "TCP", family: str = "ipv4") -> Reach:
-    """Decide every pair of pods for one port.
-
-    Pods under the same policies share one computation, so that the cost grows with the number of such
-    classes and not with the number of pairs.
-    """
-    halves = {direction: _Halves(state, direction, port, protocol, family) for direction in Direction}
+    """Decide every pair of pods for one port, class by class and not pair by pair."""
+    egress, ingress = (
+        Halves(state, d, port, protocol, family) for d in (Direction.EGRESS, Direction.INGRESS)
+    )
     # Ingress comes per destination and the rows run per source: turn it round class by class.
-    classes: dict[tuple[int, int], int] = {}
+    entering: dict[tuple[Group, ...], int] = {}
     for number in range(len(state.pods)):
-        key = halves[Direction.INGRESS].of(number)
-        classes[key] = classes.get(key, 0) | 1 << number
+        groups = ingress.of(number)
+        entering[groups] = entering.get(groups, 0) | 1 << number
+    admitted = [(*_masks(groups), destinations) for groups, destinations in entering.items()]
     allowed, possible = [], []
     for source in range(len(state.pods)):
-        sure, maybe = halves[Direction.EGRESS].of(source)
+        sure, maybe = _masks(egress.of(source))
         entering_sure = entering_maybe = 0
-        for (sources_sure, sources_maybe), destinations in classes.items():
+        for sources_sure, sources_maybe, destinations in admitted:
             if sources_sure >> source & 1:
                 entering_sure |= destinations
             if sources_maybe >> source & 1:
@@ -74,69 +75,59 @@ def reach(state: ClusterState, port: int, protocol: str = "TCP", family: str = "
     return Reach(state.pods, tuple(allowed), tuple(possible))
 
 
-class _Halves:
-    """One direction of all pods: the masks of the other ends that are surely, and possibly, allowed."""
+def _masks(groups: tuple[Group, ...]) -> tuple[int, int]:
+    """Return who is allowed, and who is not denied."""
+    sure = possible = 0
+    for mask, half in groups:
+        if half.decision is Decision.ALLOW:
+            sure |= mask
+        if half.decision is not Decision.DENY:
+            possible |= mask
+    return sure, possible
 
-    def __init__(
-        self, state: ClusterState, direction: Direction, port: int, protocol: str, family: str
-    ) -> None:
-        self._state = state
-        self._direction = direction
-        self._port, self._protocol, self._family = port, protocol, family
-        self._cache: dict[tuple[tuple[int, ...], frozenset[str]], tuple[int, int]] = {}
-        population = state.population
-        self._on_host: dict[str, int] = {}
-        for number in bits(population.host_network):
-            node = population.pods[number].node
-            self._on_host[node] = self._on_host.get(node, 0) | 1 << number
 
-    def of(self, number: int) -> tuple[int, int]:
-        """Return (sure, possible) for the pod of this number; ``possible`` includes ``sure``."""
-        population = self._state.population
-        everyone = population.everyone
-        policies = self._state.isolating(number, self._direction)
-        if not policies:
-            return everyone, everyone
-        pod = population.pods[number]
-        sure, possible = self._by_policies(policies, pod)
-        unknown_node = self._on_host.get("", 0) if pod.node else population.host_network
-        own_node = self._on_host.get(pod.node, 0) if pod.node else 0
-        if self._direction is Direction.INGRESS:
-            sure |= own_node
-            possible |= population.host_network
-        else:
-            possible |= own_node | unknown_node
-        if pod.host_network:
-            possible = everyone
-        return sure, possible | sure
+class Rulings:
+    """The rulings on all pairs of pods for one port, with reasons.
 
-    def _by_policies(self, policies: tuple[Policy, ...], pod: Pod) -> tuple[int, int]:
-        ingress = self._direction is Direction.INGRESS
-        # For ingress the pod itself resolves port names: pods that name this port alike form one class.
-        names = frozenset(
-            name
-            for (name, protocol), numbers in pod.named.items()
-            if ingress and protocol == self._protocol and self._port in numbers
-        )
-        key = (tuple(map(id, policies)), names)
-        if key in self._cache:
-            return self._cache[key]
-        population = self._state.population
-        sure = possible = 0
-        for policy in policies:
-            for rule in policy.rules(self._direction) or ():
-                if ingress:
-                    covered = rule.ports.match(self._port, self._protocol, pod.named)
-                    scope = population.everyone if covered else 0
-                else:
-                    scope = population.serving(rule.ports, self._port, self._protocol)
-                if not scope:
-                    continue
-                if rule.peers is None:
-                    sure |= scope
-                    continue
-                for peer in rule.peers:
-                    sure |= peer.sure & scope
-                    possible |= peer.maybe.get(self._family, 0) & scope
-        self._cache[key] = sure, possible
-        return sure, possible
+    Pairs whose two halves are alike share one :class:`Ruling` object, in whose sentences the marks
+    ``SOURCE`` and ``DESTINATION`` stand for the two pods; :func:`fill` puts their names in.
+    """
+
+    def __init__(self, state: ClusterState, port: int, protocol: str = "TCP", family: str = "ipv4") -> None:
+        self._number = state.population.number
+        self._halves = {d: Halves(state, d, port, protocol, family) for d in Direction}
+        self._columns: dict[tuple[Direction, int], list[Half]] = {}
+        self._of_class: dict[int, list[Half]] = {}
+        self._combined: dict[tuple[int, int], Ruling] = {}
+        self._itself = itself(SOURCE)
+
+    def between(self, source: str, destination: str) -> Ruling:
+        """Return the ruling on a pair of ``namespace/pod``, with marks."""
+        if source == destination:
+            return self._itself
+        s, d = self._number[source], self._number[destination]
+        egress, ingress = self._half(Direction.EGRESS, s, d), self._half(Direction.INGRESS, d, s)
+        key = (id(egress), id(ingress))
+        ruling = self._combined.get(key)
+        if ruling is None:
+            ruling = self._combined[key] = combine(egress, ingress)
+        return ruling
+
+    def _half(self, direction: Direction, subject: int, other: int) -> Half:
+        column = self._columns.get((direction, subject))
+        if column is None:
+            groups = self._halves[direction].of(subject)
+            column = self._of_class.get(id(groups))
+            if column is None:
+                column = self._of_class[id(groups)] = [groups[0].half] * len(self._number)
+                for mask, half in groups[1:]:
+                    for number in bits(mask):
+                        column[number] = half
+            self._columns[direction, subject] = column
+        return column[other]
+
+
+def fill(ruling: Ruling, source: str, destination: str) -> Ruling:
+    """Return a ruling of :class:`Rulings` with the names of its two pods."""
+    lines = tuple(line.replace(SOURCE, source).replace(DESTINATION, destination) for line in ruling.because)
+    return dataclasses.replace(ruling, because=lines)

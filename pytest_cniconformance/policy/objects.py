@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_cniconformance.model.failure import UsageError
-from pytest_cniconformance.policy.addresses import FAMILIES, Address, family_of, parse_address
-from pytest_cniconformance.policy.ports import NamedPorts, named_ports
+from pytest_cniconformance.policy.addresses import Address, family_of, parse_address
+from pytest_cniconformance.policy.ports import NamedPorts, container_ports, named_ports
 
 Obj = Mapping[str, Any]
+
+GROUPS = {"Namespace": "", "Pod": "", "Node": "", "Service": "", "NetworkPolicy": "networking.k8s.io"}
+"""The API group of each kind that counts. An object without apiVersion is taken for one of these."""
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 """The API server sets this label on every namespace, to the namespace's name."""
@@ -19,7 +22,10 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod that is not finished. ``addresses`` is by family and empty before the pod has any."""
+    """A pod that is not finished. ``addresses`` is by family and empty before the pod has any.
+
+    ``ports`` are the (number, protocol) that its containers and sidecars declare, ``named`` those with a name.
+    """
 
     namespace: str
     name: str
@@ -45,19 +51,18 @@ class Pod:
         return cls(
             str(metadata.get("namespace") or "default"),
             str(metadata["name"]),
-            dict(metadata.get("labels") or {}),
+            labels_of(obj),
             by_family(texts),
             str(spec.get("nodeName") or ""),
             bool(spec.get("hostNetwork")),
             named_ports(spec),
-            tuple(
-                dict.fromkeys(
-                    (int(port["containerPort"]), str(port.get("protocol") or "TCP"))
-                    for container in spec.get("containers") or ()
-                    for port in container.get("ports") or ()
-                )
-            ),
+            tuple(dict.fromkeys((number, protocol) for number, protocol, _ in container_ports(spec))),
         )
+
+
+def labels_of(obj: Obj) -> dict[str, str]:
+    """Return the labels of an object; a null value is the empty string, as the API decodes it."""
+    return {key: value or "" for key, value in (obj["metadata"].get("labels") or {}).items()}
 
 
 def finished(obj: Obj) -> bool:
@@ -137,22 +142,28 @@ def by_family(texts: Iterable[str]) -> dict[str, Address]:
 
 
 def flatten(objs: Iterable[Obj]) -> Iterable[Obj]:
-    """Yield the objects one by one, those inside of lists included.
+    """Yield the objects that the semantics know one by one, those inside of lists included.
 
     Raises:
-        UsageError: something is no Kubernetes object.
+        UsageError: something is no Kubernetes object, or has no name.
     """
     for obj in objs:
         if not isinstance(obj, Mapping) or not (isinstance(obj.get("kind"), str) or "items" in obj):
             raise UsageError(f"no Kubernetes object (a mapping with kind): {str(obj)[:80]}")
         kind = str(obj.get("kind", "List"))
-        if kind.endswith("List") and isinstance(obj.get("items"), list):
+        if kind.endswith("List") and isinstance(obj.get("items"), list | None):
             inherited = {"kind": kind.removesuffix("List"), "apiVersion": obj.get("apiVersion", "")}
-            yield from flatten({**inherited, **item} if kind != "List" else item for item in obj["items"])
-        else:
+            typed = kind != "List"
+            for item in obj.get("items") or ():
+                yield from flatten([{**inherited, **item} if typed and isinstance(item, Mapping) else item])
+        elif known(obj):
             if not isinstance(obj.get("metadata"), Mapping) or not obj["metadata"].get("name"):
                 raise UsageError(f"{kind} without metadata.name")
             yield obj
 
 
-__all__ = ["FAMILIES", "NAME_LABEL", "Node", "Obj", "Pod", "Service", "by_family", "finished", "flatten"]
+def known(obj: Obj) -> bool:
+    """Whether the semantics read objects of this kind; other groups use the same names for other things."""
+    group = GROUPS.get(obj["kind"])
+    found, _, version = str(obj.get("apiVersion") or "").rpartition("/")
+    return group is not None and (found == group or not version)

@@ -48,6 +48,8 @@ class Peer:
     maybe: Mapping[str, int] = field(default_factory=dict)
     block: IpBlock | None = None
     text: str = ""
+    pods: LabelSelector | None = None
+    namespaces: LabelSelector | None = None
 
     def match_pod(self, number: int, family: str) -> Match:
         """Whether the peer covers the pod of this number, for traffic of this family."""
@@ -79,7 +81,8 @@ def compile_peer(peer: NetworkPolicyPeer, namespace: str, population: Population
     if pods is not None:
         mask &= population.pod_labels.select(pods)
     on_host = mask & population.host_network
-    return Peer(mask & ~on_host, dict.fromkeys(FAMILIES, on_host), None, _selector_text(pods, namespaces))
+    text = _selector_text(pods, namespaces)
+    return Peer(mask & ~on_host, dict.fromkeys(FAMILIES, on_host), None, text, pods, namespaces)
 
 
 def _block_peer(block: IpBlock, population: Population) -> Peer:

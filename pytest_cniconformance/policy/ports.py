@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
@@ -92,17 +92,28 @@ def _entry(entry: NetworkPolicyPort) -> PortRange | PortName:
     return PortRange(protocol, port, entry.get("endPort") or port)
 
 
-def named_ports(pod_spec: Mapping[str, Any]) -> dict[tuple[str, str], frozenset[int]]:
-    """Return the named ports of a pod: of its containers and of its sidecars.
+def container_ports(pod_spec: Mapping[str, Any]) -> Iterator[tuple[int, str, str]]:
+    """Yield (number, protocol, name) of the ports that a pod's containers and sidecars declare.
 
     A sidecar is an init container with ``restartPolicy: Always``; ordinary init containers have ended
     before anyone connects (kubernetes/kubernetes#125285).
+
+    Raises:
+        ValueError: a number that is no port.
     """
     sidecars = [c for c in pod_spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
-    found: dict[tuple[str, str], frozenset[int]] = {}
     for container in (*(pod_spec.get("containers") or ()), *sidecars):
         for port in container.get("ports") or ():
-            if name := port.get("name"):
-                key = (str(name), str(port.get("protocol") or "TCP"))
-                found[key] = found.get(key, frozenset()) | {int(port["containerPort"])}
+            number = port["containerPort"]
+            if not isinstance(number, int) or not 1 <= number <= 65535:
+                raise ValueError(f"containerPort {number!r} is not between 1 and 65535")
+            yield number, str(port.get("protocol") or "TCP"), str(port.get("name") or "")
+
+
+def named_ports(pod_spec: Mapping[str, Any]) -> dict[tuple[str, str], frozenset[int]]:
+    """Return the named ports of a pod: of its containers and of its sidecars."""
+    found: dict[tuple[str, str], frozenset[int]] = {}
+    for number, protocol, name in container_ports(pod_spec):
+        if name:
+            found[name, protocol] = found.get((name, protocol), frozenset()) | {number}
     return found

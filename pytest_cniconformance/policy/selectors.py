@@ -49,6 +49,14 @@ def matches(selector: LabelSelector, labels: Labels) -> bool:
     return all(_holds(key, operator, values, labels) for key, operator, values in requirements(selector))
 
 
+def unmet(selector: LabelSelector, labels: Labels) -> str:
+    """Return the first requirement that an object with these labels fails, said of it; empty if none."""
+    for key, operator, values in requirements(selector):
+        if not _holds(key, operator, values, labels):
+            return f"has {key}={labels[key]}" if key in labels else f"has no label {key}"
+    return ""
+
+
 def _holds(key: str, operator: str, values: tuple[str, ...], labels: Labels) -> bool:
     present = key in labels
     if operator == "In":

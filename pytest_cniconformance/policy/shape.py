@@ -72,8 +72,16 @@ _POLICY = _Struct(
 def misshapen(obj: Mapping[str, Any]) -> Iterator[str]:
     """Yield each field that the API server could not decode: unknown, or of the wrong JSON type."""
     yield from _check(obj, _POLICY, "", _POLICY.go)
-    labels = (obj.get("metadata") or {}).get("labels")
-    yield from _check(labels, _StringMap(), "metadata.labels", "ObjectMeta")
+    yield from misshapen_metadata(obj)
+
+
+def misshapen_metadata(obj: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what could not be decoded of the metadata of an object of any kind."""
+    metadata = obj.get("metadata") or {}
+    for name in ("name", "namespace"):
+        yield from _check(metadata.get(name), str, f"metadata.{name}", "ObjectMeta")
+    for name in ("labels", "annotations"):
+        yield from _check(metadata.get(name), _StringMap(), f"metadata.{name}", "ObjectMeta")
 
 
 def _check(value: Any, kind: Any, path: str, struct: str) -> Iterator[str]:

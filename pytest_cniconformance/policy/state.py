@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -10,9 +11,10 @@ from typing import TypeVar
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.policy.addresses import Address, is_address, parse_address
 from pytest_cniconformance.policy.compiled import Direction, Policy, compile_policy
-from pytest_cniconformance.policy.objects import Node, Obj, Pod, Service, finished, flatten
+from pytest_cniconformance.policy.objects import Node, Obj, Pod, Service, finished, flatten, labels_of
 from pytest_cniconformance.policy.population import Population, namespace_labels
 from pytest_cniconformance.policy.selectors import bits
+from pytest_cniconformance.policy.shape import misshapen_metadata
 from pytest_cniconformance.policy.validate import InvalidPolicy, invalid
 
 T = TypeVar("T")
@@ -80,7 +82,7 @@ class ClusterState:
             else:
                 pods.append(_read(Pod.of, obj))
         namespaces = {
-            name: namespace_labels(name, obj["metadata"].get("labels") or {})
+            name: _read(lambda obj: namespace_labels(obj["metadata"]["name"], labels_of(obj)), obj)
             for (_, name), obj in kinds.get("Namespace", {}).items()
         }
         for pod in pods:
@@ -138,8 +140,8 @@ class ClusterState:
         """Return the Service that owns an address (cluster, external or load balancer IP)."""
         return next((service for service in self.services if address in service.addresses), None)
 
-    def resolve(self, name: str) -> Endpoint:
-        """Return what ``namespace/pod``, a node's name or an IP address stands for.
+    def resolve(self, name: str) -> Endpoint | Service:
+        """Return what ``namespace/pod``, ``namespace/svc:service``, a node's name or an IP address stands for.
 
         Raises:
             UsageError: no such pod, or one that has finished.
@@ -156,18 +158,27 @@ class ClusterState:
             return self._node_by_name[name]
         if name in self._finished:
             raise UsageError(f"pod {name} has finished: it neither sends nor receives traffic")
-        raise UsageError(
-            f"no pod {name!r} in the objects given; name a namespace/pod, a node or an IP address"
-        )
+        if "/svc:" in name:
+            for service in self.services:
+                if name == f"{service.namespace}/svc:{service.name}":
+                    return service
+            raise UsageError(f"no Service {name.replace('/svc:', '/')!r} in the objects given")
+        near = difflib.get_close_matches(name, self.population.number, n=1)
+        hint = f"did you mean {near[0]}?" if near else "name a namespace/pod, a node or an IP address"
+        raise UsageError(f"no pod {name!r} in the objects given; {hint}")
 
 
 def _read(reader: Callable[[Obj], T], obj: Obj) -> T:
     """Read one object; a shape that the API would not have accepted is the user's to mend."""
+    metadata = obj["metadata"]
+    what = f"{obj['kind']} {metadata.get('namespace') or 'default'}/{metadata['name']} cannot be read: "
+    for reason in misshapen_metadata(obj):
+        raise UsageError(what + reason)
     try:
         return reader(obj)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        metadata = obj["metadata"]
-        raise UsageError(
-            f"{obj['kind']} {metadata.get('namespace') or 'default'}/{metadata['name']} cannot be read: "
-            f"{type(error).__name__}: {error}"
-        ) from None
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"{what}{error}") from None
+    except KeyError as error:
+        raise UsageError(f"{what}{error.args[0]} is missing") from None
+    except (TypeError, AttributeError) as error:
+        raise UsageError(f"{what}a field has the wrong type ({error})") from None

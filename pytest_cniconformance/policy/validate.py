@@ -47,7 +47,7 @@ def invalid(obj: Mapping[str, Any]) -> list[str]:
 
 
 def _bad(path: str, value: object, message: str) -> str:
-    return f"{path}: Invalid value: {json.dumps(value)}: {message}"
+    return f"{path}: Invalid value: {json.dumps(value, ensure_ascii=False)}: {message}"
 
 
 def _unsupported(path: str, value: str, supported: Sequence[str]) -> str:
@@ -135,8 +135,8 @@ def _port(path: str, entry: Mapping[str, Any]) -> Iterator[str]:
         if not 1 <= port <= 65535:
             yield _bad(f"{path}.port", port, names.PORT_NUMBER)
         if end is not None and end < port:
-            # The API server shows `port` here, not `endPort`.
-            yield _bad(f"{path}.endPort", port, "must be greater than or equal to `port`")
+            # Older releases show the value of `port` here.
+            yield _bad(f"{path}.endPort", end, "must be greater than or equal to `port`")
         if end is not None and not 1 <= end <= 65535:
             yield _bad(f"{path}.endPort", end, names.PORT_NUMBER)
 
@@ -169,7 +169,7 @@ def _block(path: str, block: Mapping[str, Any]) -> Iterator[str]:
         if network is None:
             yield _bad(f"{path}.except[{i}]", exception, _BAD_CIDR)
         elif not _strictly_inside(network, cidr):
-            yield _bad(f"{path}.except[{i}]", exception, f"must be a strict subset of `cidr`: {text}")
+            yield _bad(f"{path}.except[{i}]", exception, "must be a strict subset of `cidr`")
 
 
 def _network(text: str) -> Network | None:

@@ -15,7 +15,9 @@ NAMES = ("web", "dns")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
 NAMESPACES = ("x", "y")
 SUBNET = ipaddress.ip_network("10.0.0.0/28")
+SUBNET6 = ipaddress.ip_network("fd00::/124")
 OUTSIDE = ("10.0.0.14", "10.0.0.15", "203.0.113.9")
+OUTSIDE6 = ("fd00::e", "fd00::f", "2001:db8::9")
 
 labels = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(VALUES))
 numbers = st.integers(79, 83)
@@ -42,14 +44,16 @@ def selectors(draw: st.DrawFn) -> Obj:
 
 @st.composite
 def blocks(draw: st.DrawFn) -> Obj:
-    length = draw(st.integers(24, 32))
-    base = ipaddress.ip_network((draw(st.sampled_from(list(SUBNET))), length), strict=False)
+    subnet = draw(st.sampled_from([SUBNET, SUBNET, SUBNET6]))
+    full = subnet.max_prefixlen
+    length = draw(st.sampled_from([0, *range(full - 8, full + 1)]))
+    base = ipaddress.ip_network((draw(st.sampled_from(list(subnet))), length), strict=False)
     cuts = []
-    if length < 32 and draw(st.booleans()):
+    if length < full and draw(st.booleans()):
         for _ in range(draw(st.integers(1, 2))):
-            inner = draw(st.integers(length + 1, 32))
-            offset = draw(st.integers(0, min(15, base.num_addresses - 1)))
-            cuts.append(str(ipaddress.ip_network((base[offset], inner), strict=False)))
+            inner = draw(st.integers(max(length + 1, full - 8), full))
+            inside = draw(st.sampled_from([a for a in subnet if a in base]))
+            cuts.append(str(ipaddress.ip_network((inside, inner), strict=False)))
     return peer(cidr=str(base), except_=cuts or None)
 
 
@@ -117,4 +121,20 @@ def worlds(draw: st.DrawFn) -> list[Obj]:
                 "status": {"phase": "Running", "podIPs": [{"ip": str(SUBNET[i + 1])}]},
             }
         )
+    return objs
+
+
+@st.composite
+def mixed_worlds(draw: st.DrawFn) -> list[Obj]:
+    """The same with two nodes, and pods of both families, of one or of none, on the host network, not scheduled."""
+    objs = draw(worlds())
+    for i, obj in enumerate(obj for obj in objs if obj["kind"] == "Pod"):
+        if draw(st.booleans()):
+            obj["spec"]["hostNetwork"] = True
+        obj["spec"]["nodeName"] = draw(st.sampled_from(["n0", "n1", ""]))
+        both = [{"ip": str(SUBNET[i + 1])}, {"ip": str(SUBNET6[i + 1])}]
+        obj["status"]["podIPs"] = draw(st.sampled_from([both, both[:1], both[1:], []]))
+    for i in range(2):
+        addresses = [{"type": "InternalIP", "address": str(net[12 + i])} for net in (SUBNET, SUBNET6)]
+        objs.append({"kind": "Node", "metadata": {"name": f"n{i}"}, "status": {"addresses": addresses}})
     return objs

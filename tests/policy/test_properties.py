@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must hold of any cluster and any policies: agreement with a naive evaluator, and metamorphic laws."""
+"""What must hold of any cluster and any policies: metamorphic laws."""
 
 from __future__ import annotations
 
@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 from pytest_cniconformance.model.matrix import Decision
 from pytest_cniconformance.policy import ClusterState, decide, reach
 from pytest_cniconformance.policy.builders import Obj
-from tests.policy.naive import allowed
 from tests.policy.strategies import OUTSIDE, PROTOCOLS, policy_sets, rules, worlds
 
 ORDER = {Decision.DENY: 0, Decision.UNSPECIFIED: 1, Decision.ALLOW: 2}
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
-
-
-def pods_of(objs: list[Obj]) -> list[str]:
-    return [f"{o['metadata']['namespace']}/{o['metadata']['name']}" for o in objs if o["kind"] == "Pod"]
 
 
 def table(state: ClusterState) -> dict[tuple[str, str, int, str], Decision]:
@@ -31,54 +26,6 @@ def table(state: ClusterState) -> dict[tuple[str, str, int, str], Decision]:
         for s, d in itertools.product(names, names)
         for port, protocol in itertools.product((80, 82), PROTOCOLS[:2])
     }
-
-
-@relaxed
-@given(worlds(), policy_sets(), st.integers(79, 83), st.sampled_from(PROTOCOLS))
-def test_a_naive_evaluator_agrees(world: list[Obj], policies: list[Obj], port: int, protocol: str) -> None:
-    state = ClusterState.from_objects([*world, *policies])
-    ends: dict[str, dict[str, Any]] = {ip: {"ip": ip} for ip in OUTSIDE}
-    labels = {
-        o["metadata"]["name"]: {
-            **o["metadata"]["labels"],
-            "kubernetes.io/metadata.name": o["metadata"]["name"],
-        }
-        for o in world
-        if o["kind"] == "Namespace"
-    }
-    for o in world:
-        if o["kind"] == "Pod":
-            named = [
-                (p["name"], p["protocol"], p["containerPort"]) for p in o["spec"]["containers"][0]["ports"]
-            ]
-            metadata = o["metadata"]
-            ends[f"{metadata['namespace']}/{metadata['name']}"] = {
-                "ip": o["status"]["podIPs"][0]["ip"],
-                "ns": metadata["namespace"],
-                "labels": metadata["labels"],
-                "named": named,
-            }
-    words = {True: "allow", False: "deny", None: "unspecified"}
-    for s, d in itertools.product(ends, ends):
-        expected = words[allowed(policies, labels, ends[s], ends[d], port, protocol)]
-        ruling = decide(state, s, d, port, protocol)
-        assert ruling.decision == expected, (s, d, port, protocol, ruling)
-
-
-@relaxed
-@given(worlds(), policy_sets(), st.integers(79, 83), st.sampled_from(PROTOCOLS), st.data())
-def test_masks_and_single_decisions_are_one(
-    world: list[Obj], policies: list[Obj], port: int, protocol: str, data: st.DataObject
-) -> None:
-    """The mask algebra of ``reach`` gives for each pair what ``decide`` gives, host network included."""
-    for obj in world:
-        if obj["kind"] == "Pod":
-            obj["spec"]["hostNetwork"] = data.draw(st.booleans())
-            obj["spec"]["nodeName"] = data.draw(st.sampled_from(["n0", "n1", ""]))
-    state = ClusterState.from_objects([*world, *policies])
-    found = reach(state, port, protocol)
-    for (i, s), (j, d) in itertools.product(enumerate(state.pods), enumerate(state.pods)):
-        assert found.decision(i, j) == decide(state, s.key, d.key, port, protocol).decision, (s.key, d.key)
 
 
 @relaxed

@@ -27,7 +27,7 @@ def with_peer(made: dict[str, Any]) -> dict[str, Any]:
     [
         (
             with_port(port=80, endPort=79),
-            f"{PORT}.endPort: Invalid value: 80: must be greater than or equal to `port`",
+            f"{PORT}.endPort: Invalid value: 79: must be greater than or equal to `port`",
         ),
         (
             with_port(endPort=79),
@@ -64,15 +64,15 @@ def with_peer(made: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             with_peer(peer(cidr="10.0.0.0/8", except_=["11.0.0.0/16"])),
-            f'{FROM}.ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`: 10.0.0.0/8',
+            f'{FROM}.ipBlock.except[0]: Invalid value: "11.0.0.0/16": must be a strict subset of `cidr`',
         ),
         (
             with_peer(peer(cidr="10.0.0.0/8", except_=["10.0.0.0/8"])),
-            f'{FROM}.ipBlock.except[0]: Invalid value: "10.0.0.0/8": must be a strict subset of `cidr`: 10.0.0.0/8',
+            f'{FROM}.ipBlock.except[0]: Invalid value: "10.0.0.0/8": must be a strict subset of `cidr`',
         ),
         (
             with_peer(peer(cidr="0.0.0.0/0", except_=["2001:db8::/64"])),
-            f'{FROM}.ipBlock.except[0]: Invalid value: "2001:db8::/64": must be a strict subset of `cidr`: 0.0.0.0/0',
+            f'{FROM}.ipBlock.except[0]: Invalid value: "2001:db8::/64": must be a strict subset of `cidr`',
         ),
         (
             network_policy("p", "x", types=["Ingress", "Egress", "Ingress"]),

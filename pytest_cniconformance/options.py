@@ -71,6 +71,16 @@ OPTIONS = (
         "WHERE",
     ),
     Option(
+        "external-names",
+        "names beyond the cluster that its pods must resolve, such as www.example.org",
+        "LIST",
+    ),
+    Option(
+        "lb-addresses",
+        "spare addresses (FIRST-LAST or CIDR) for load-balancer pools of the checks' own",
+        "LIST",
+    ),
+    Option(
         "lab-fault",
         "inject a fault into the lab (repeatable; `cniconformance lab faults` lists them)",
         "NAME",
@@ -96,6 +106,7 @@ AUTHOR_FIXTURES = (
     "cni_grid",
     "cni_kube",
     "cni_measure",
+    "cni_names",
     "cni_namespace",
     "cni_profile",
     "cni_pykube",

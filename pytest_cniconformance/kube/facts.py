@@ -74,6 +74,8 @@ class ClusterFacts:
     service_cidrs: tuple[str, ...]
     cni: CniHints
     unknown: tuple[str, ...] = ()
+    dns_service: tuple[str, str] = ("", "")
+    """Namespace and name of the Service that pods get as their nameserver; empty texts if none was found."""
 
     @property
     def ready_nodes(self) -> tuple[NodeFact, ...]:
@@ -134,6 +136,7 @@ def read_facts(kube: KubeClient) -> ClusterFacts:
             nodes=nodes,
             families=families(),
             cluster_domain=_cluster_domain(corefiles),
+            dns_service=(meta(dns)["namespace"], meta(dns)["name"]) if dns else ("", ""),
             dns_service_ips=_cluster_ips(dns),
             kubernetes_service_ips=_cluster_ips(api_service()),
             service_cidrs=service_cidrs(),

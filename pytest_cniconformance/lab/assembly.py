@@ -109,7 +109,9 @@ class Assembly:
             stage("building the nodes")
             await asyncio.gather(*(self._start_node(name) for name in self._kubelets))
             # With all nodes Ready the scheduler spreads the two pods.
-            system.create_dns(self._writes, self._families, self._dns_command(), _DNS_REPLICAS)
+            commands = [self._dns_command(number) for number in range(_DNS_REPLICAS)]
+            zone, server = outside.STUB_ZONE, self._stub_server()
+            system.create_dns(self._writes, self._families, commands, zone=zone, server=server)
         except DataplaneError as error:
             raise LabError(f"the network cannot be built: {error}") from error
         stage("waiting for the DNS pods")
@@ -199,16 +201,22 @@ class Assembly:
 
         self._tasks.append(asyncio.create_task(serve(), name="outside name server"))
 
-    def _dns_command(self) -> list[str]:
-        """Return the argv of the DNS pods."""
+    def _stub_server(self) -> str:
+        host = outside_address(self._families[0])
+        return f"[{host}]:{outside.STUB_PORT}" if ":" in host else f"{host}:{outside.STUB_PORT}"
+
+    def _dns_command(self, replica: int) -> list[str]:
+        """Return the argv of a DNS pod."""
         account = "/var/run/secrets/kubernetes.io/serviceaccount"
         host = _KUBERNETES[self._families[0]]
         argv = ["python3", "-m", "pytest_cniconformance.lab.dns", "--api", f"https://{host}:443"]
         argv += ["--token-file", f"{account}/token", "--ca", f"{account}/ca.crt", "--domain", system.DOMAIN]
         for family in self._families:
             argv += ["--upstream", outside_address(family)]
+        argv += ["--stub", f"{outside.STUB_ZONE}={self._stub_server()}"]
         for fault in sorted(self._faults.intersection(DNS_FAULTS)):
-            argv += ["--fault", fault]
+            if replica == 0 or fault != "dns-replica-broken":
+                argv += ["--fault", fault]
         return argv
 
     async def _start_node(self, name: str) -> None:

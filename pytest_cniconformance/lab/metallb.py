@@ -15,6 +15,12 @@ _RANGES = {
     "default": {"ipv4": "172.30.100.1-172.30.100.50", "ipv6": "fd00:172:30::100:1-fd00:172:30::100:50"},
     "reserved": {"ipv4": "172.30.101.0/28", "ipv6": "fd00:172:30::101:0/124"},
 }
+_SPARE = {"ipv4": "172.30.102.1-172.30.102.8", "ipv6": "fd00:172:30::102:1-fd00:172:30::102:8"}
+
+
+def spare_ranges(families: Sequence[str]) -> tuple[str, ...]:
+    """Return addresses of the underlay that belong to no pool."""
+    return tuple(_SPARE[family] for family in families)
 
 
 def objects(families: Sequence[str]) -> list[Obj]:

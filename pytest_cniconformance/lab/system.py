@@ -32,10 +32,13 @@ _COREFILE = """\
     kubernetes cluster.local in-addr.arpa ip6.arpa {
        pods insecure
        fallthrough in-addr.arpa ip6.arpa
-       ttl 30
+       ttl 5
     }
     forward . /etc/resolv.conf
-    cache 30
+}
+%(zone)s:53 {
+    errors
+    forward . %(server)s
 }
 """
 
@@ -45,8 +48,12 @@ def dns_addresses(families: Sequence[str]) -> tuple[str, ...]:
     return tuple(_DNS_ADDRESS[family] for family in families)
 
 
-def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], replicas: int) -> None:
-    """Create everything that the cluster DNS consists of; ``argv`` is what its pods run.
+def create_dns(
+    writes: Writes, families: Sequence[str], commands: Sequence[Sequence[str]], *, zone: str, server: str
+) -> None:
+    """Create everything that the cluster DNS consists of; ``commands`` is what its pods run, one each.
+
+    The names of the stub zone ``zone`` are asked of ``server``.
 
     The lab has no Deployment controller: the objects are there for those who look for them, the pods are made
     here and not replaced.
@@ -54,10 +61,12 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
     metadata = {"name": "coredns", "namespace": NAMESPACE}
     create = partial(writes.create_object, trusted=True)
     create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"Corefile": _COREFILE}}
+    corefile = _COREFILE % {"zone": zone, "server": server}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"Corefile": corefile}}
     create(config)
     create(_service(families))
-    template = {"metadata": {"labels": _LABELS}, "spec": _pod_spec(argv)}
+    replicas = len(commands)
+    template = {"metadata": {"labels": _LABELS}, "spec": _pod_spec(commands[0])}
     spec = {"replicas": replicas, "selector": {"matchLabels": _LABELS}, "template": template}
     deployment = create(
         {
@@ -85,7 +94,7 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
             },
         }
     )
-    for _ in range(replicas):
+    for argv in commands:
         create(
             {
                 "apiVersion": "v1",
@@ -96,7 +105,7 @@ def create_dns(writes: Writes, families: Sequence[str], argv: Sequence[str], rep
                     "labels": labels,
                     "ownerReferences": [owner_reference(replica_set)],
                 },
-                "spec": template["spec"],
+                "spec": _pod_spec(argv),
             }
         )
     counts = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas"), replicas)

@@ -169,6 +169,13 @@ class StudyResult:
         )
 
 
+def distribution(
+    path: str, samples: Sequence[float | None], profile: slo.SloProfile | None = None
+) -> Measurement:
+    """Return the measurement of one path that has no baseline: microseconds each, None for a lost sample."""
+    return StudyResult(LatencyStudy(paths={}), {path: [samples]})._measure(path, profile)
+
+
 def _quantile(p: float, interval: stats.Interval) -> Quantile:
     return Quantile(
         percentile=p, value=_finite(interval.value), low=_finite(interval.low), high=_finite(interval.high)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an agent can be asked beside probes: names, round trips, transfers, many connections, HTTP sessions.
+"""What an agent can be asked beside probes: round trips, transfers, many connections, HTTP sessions.
 
 Each function is one operation of the agent with typed arguments and a typed answer. A SessionLost means that
 nothing is known; what the network did is always a value.
@@ -14,34 +14,6 @@ from pytest_cniconformance.probe.session import AgentError, AgentSession
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-@dataclass(frozen=True, slots=True)
-class DnsAnswer:
-    """The answer to one name: the response code, the addresses, and what went wrong if nothing came."""
-
-    rcode: str
-    addresses: tuple[str, ...]
-    error: str = ""
-    latency_ms: float | None = None
-
-    def __str__(self) -> str:
-        return " ".join([self.rcode or self.error or "nothing", *self.addresses])
-
-
-def resolve(agent: AgentSession, name: str, kind: str = "A", *, wait_ms: int = 2000) -> DnsAnswer:
-    """Resolve a name by hand along the pod's search path; a name that ends in a dot is absolute."""
-    final = agent.request("resolve", name=name, type=kind, wait=wait_ms)["final"]
-    addresses = tuple(sorted(a["value"] for a in final["answers"] if a["type"] in ("A", "AAAA")))
-    return DnsAnswer(final["rcode"], addresses, final.get("error", ""), final.get("us", 0) / 1000)
-
-
-def resolve_by_system(
-    agent: AgentSession, name: str, *, wait_ms: int = 12000
-) -> tuple[tuple[str, ...], float]:
-    """Resolve as programs do (getaddrinfo, both families); return the addresses and the seconds it took."""
-    answer = agent.request("resolve", name=name, via="system", wait=wait_ms)
-    return tuple(answer["addresses"]), answer["us"] / 1e6
 
 
 def round_trips(agent: AgentSession, host: str, port: int, count: int) -> list[float | None]:
@@ -131,3 +103,9 @@ def http_session(
         "http_session", host=host, port=port, requests=[list(r) for r in requests], wait=3000
     )
     return list(answer["statuses"]), str(answer.get("cause", ""))
+
+
+def link_owners(agent: AgentSession, host: str, *, wait_ms: int = 1000) -> tuple[tuple[str, ...], str]:
+    """Return the hardware addresses that answer for ``host`` on the prober's link, or why none could be asked."""
+    answer = agent.request("owners", host=host, wait=wait_ms)
+    return tuple(answer["owners"]), answer["error"]

@@ -16,7 +16,8 @@ class Cluster:
 
     ``disposable`` clusters were made for this run and vanish whole when it ends. ``external`` is a command
     prefix that runs a program outside the cluster's nodes, where the provider has such a place; empty means
-    the machine that runs pytest.
+    the machine that runs pytest. ``external_names`` are names beyond the cluster that its pods can resolve, and
+    ``spare_addresses`` are ranges that nobody uses and that load balancers may announce.
     """
 
     provider: str
@@ -26,6 +27,8 @@ class Cluster:
     disposable: bool = False
     notes: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
+    external_names: tuple[str, ...] = ()
+    spare_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

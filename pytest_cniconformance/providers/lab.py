@@ -24,6 +24,8 @@ class LabProvider:
         try:
             from pytest_cniconformance.lab.cluster import LabCluster
             from pytest_cniconformance.lab.errors import LabError
+            from pytest_cniconformance.lab.metallb import spare_ranges
+            from pytest_cniconformance.lab.outside import NAME
         except ImportError as error:
             raise UsageError(
                 f"--cni-cluster=lab needs the lab's own packages ({error.name} is missing): "
@@ -48,6 +50,8 @@ class LabProvider:
             disposable=True,
             notes=("emulated dataplane: no evidence about a real CNI", *lab.notes),
             external=tuple(lab.external),
+            external_names=(NAME,),
+            spare_addresses=spare_ranges(lab.families),
         )
 
     def release(self, *, keep: bool = False) -> str:

@@ -70,6 +70,8 @@ class Run:
                         "disposable",
                         "notes",
                         "external",
+                        "external_names",
+                        "spare_addresses",
                     )
                 },
             }
@@ -80,8 +82,8 @@ class Run:
         """Return the worker's view of the run that the controller described."""
         data = json.loads(payload)
         cluster: dict[str, Any] = data["cluster"]
-        cluster["notes"] = tuple(cluster["notes"])
-        cluster["external"] = tuple(cluster["external"])
+        for name in ("notes", "external", "external_names", "spare_addresses"):
+            cluster[name] = tuple(cluster[name])
         return cls(
             settings,
             data["id"],

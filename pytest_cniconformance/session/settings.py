@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_cniconformance.kube.loadbalancers import address_range
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.model.timeouts import Timeouts
 from pytest_cniconformance.options import OPTIONS
@@ -33,6 +34,8 @@ class Settings:
     slo: str
     timeouts: Timeouts
     external: str
+    external_names: tuple[str, ...]
+    lb_addresses: tuple[str, ...]
     lab_faults: tuple[str, ...]
     lab_nodes: int
     lab_families: tuple[str, ...]
@@ -57,6 +60,15 @@ def _raw(config: pytest.Config) -> dict[str, Any]:
 
 def _words(text: str) -> list[str]:
     return [word.strip() for word in text.replace(",", " ").split()]
+
+
+def _ranges(text: str) -> list[str]:
+    for word in (words := _words(text)):
+        try:
+            address_range(word)
+        except ValueError as error:
+            raise UsageError(f"--cni-lb-addresses={text}: {error}") from None
+    return words
 
 
 def _number(text: str | None, default: float, flag: str, *, minimum: float) -> float:
@@ -106,6 +118,8 @@ def resolve(config: pytest.Config) -> Settings:
         slo=raw["slo"] or "default",
         timeouts=Timeouts().scaled(_number(raw["timeout-scale"], 1.0, "--cni-timeout-scale", minimum=0.1)),
         external=raw["external"] or "auto",
+        external_names=tuple(_words(raw["external-names"] or "")),
+        lb_addresses=tuple(_ranges(raw["lb-addresses"] or "")),
         lab_faults=tuple(raw["lab-fault"] or ()),
         lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1)),
         lab_families=families,

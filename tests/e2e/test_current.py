@@ -107,7 +107,13 @@ def test_the_wrong_cni_is_a_usage_error(cluster: LabCluster, tmp_path: Path) -> 
 
 def test_kept_objects_are_named_and_cleaned_up(cluster: LabCluster, kube: KubeClient, tmp_path: Path) -> None:
     done = run(
-        cluster, tmp_path, "--cni=calico", "--cni-keep=always", str(SUITES / "test_dns.py"), "-k", "nxdomain"
+        cluster,
+        tmp_path,
+        "--cni=calico",
+        "--cni-keep=always",
+        str(SUITES / "test_dns_answers.py"),
+        "-k",
+        "nxdomain",
     )
     assert done.returncode == 0, done.stdout
     command = next(word for word in done.stdout.split("`") if word.startswith("cniconformance cleanup"))

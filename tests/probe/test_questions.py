@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
-from pytest_cniconformance.probe import questions
+from pytest_cniconformance.probe import names, questions
 from pytest_cniconformance.probe.session import AgentError
 from tests.probe.conftest import WINDOW
 
@@ -109,7 +109,7 @@ def test_connections_to_a_name_without_address_are_dns_failures(agent: AgentSess
 
 
 def test_name_that_nobody_answers_for_is_an_answer(agent: AgentSession) -> None:
-    found = questions.resolve(agent, "web.invalid.", wait_ms=200)
+    found = names.resolve(agent, "web.invalid.", wait_ms=200)
     assert found.addresses == ()
     assert str(found) == (found.rcode or found.error)
     assert str(found)

@@ -106,6 +106,8 @@ def _ports(ports: list[dict[str, Any]], faults: Collection[str]) -> tuple[Port, 
     for entry in ports:
         protocol = (entry.get("protocol") or "TCP").lower()
         port = entry.get("port")
+        if port == 53 and "egress-dns-port" in faults:
+            port = 5353
         if port is None:
             result.append(Port(protocol))
         elif isinstance(port, str):

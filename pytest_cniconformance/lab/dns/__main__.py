@@ -10,15 +10,35 @@ import sys
 from collections.abc import Sequence
 
 from pytest_cniconformance.lab.dns.service import DnsService
-from pytest_cniconformance.lab.dns.upstream import host_port
+from pytest_cniconformance.lab.dns.upstream import Address, host_port
 
 FAULTS = (
-    "dns-nxdomain-cross-namespace",
-    "dns-slow",
-    "dns-headless-cluster-ip",
-    "dns-nxdomain-as-servfail",
+    "dns-aaaa-servfail",
+    "dns-case-sensitive",
+    "dns-delayed",
+    "dns-edns-ignored",
+    "dns-external-blocked",
     "dns-externalname-dropped",
+    "dns-headless-cluster-ip",
+    "dns-headless-stale",
+    "dns-headless-unready",
+    "dns-hostname-missing",
+    "dns-late-records",
+    "dns-negative-cached",
+    "dns-negative-without-soa",
+    "dns-nxdomain-as-servfail",
+    "dns-nxdomain-cross-namespace",
+    "dns-pods-missing",
+    "dns-ptr-missing",
+    "dns-race",
+    "dns-records-kept",
+    "dns-replica-broken",
+    "dns-slow",
+    "dns-srv-wrong-port",
+    "dns-stub-ignored",
     "dns-tcp-broken",
+    "dns-truncation-silent",
+    "dns-version-missing",
     "dns-wrong-service-address",
 )
 
@@ -34,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
         "--upstream", action="append", default=[], metavar="ADDR", help="server for all other names"
     )
     made.add_argument(
+        "--stub", action="append", default=[], metavar="ZONE=ADDR", help="server for the names of one zone"
+    )
+    made.add_argument(
         "--listen", action="append", default=[], metavar="HOST:PORT", help="DNS; default: all, port 53"
     )
     made.add_argument(
@@ -45,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         "--fault", action="append", default=[], choices=FAULTS, metavar="NAME", help=", ".join(FAULTS)
     )
     return made
+
+
+def _stub(text: str) -> tuple[str, Address]:
+    zone, _, server = text.partition("=")
+    return zone.strip(".").lower(), host_port(server, 53)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ca_file=arguments.ca,
             domain=arguments.domain,
             upstreams=[host_port(text, 53) for text in arguments.upstream],
+            stubs=dict(_stub(text) for text in arguments.stub),
             faults=frozenset(arguments.fault),
             ttl=arguments.ttl,
         )

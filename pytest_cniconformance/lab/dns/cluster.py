@@ -34,7 +34,8 @@ class Endpoint:
 class Cluster:
     """A thread-safe copy of the objects."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: frozenset[str] = frozenset()) -> None:
+        self._faults = faults
         self._lock = threading.Lock()
         self._services: dict[Key, Obj] = {}
         self._slices: dict[Key, Obj] = {}
@@ -50,6 +51,8 @@ class Cluster:
     def change_service(self, event: str, item: Obj) -> None:
         """Take over one change of a Service."""
         with self._lock:
+            if event == "DELETED" and "dns-records-kept" in self._faults:
+                return
             if event == "DELETED":
                 self._services.pop(_key(item), None)
             else:
@@ -65,6 +68,11 @@ class Cluster:
     def change_slice(self, event: str, item: Obj) -> None:
         """Take over one change of an EndpointSlice."""
         with self._lock:
+            if "dns-headless-stale" in self._faults and (old := self._slices.get(_key(item))):
+                left = [
+                    entry for entry in old.get("endpoints") or [] if entry not in item.get("endpoints", [])
+                ]
+                item = {**item, "endpoints": [*(item.get("endpoints") or []), *left]}
             self._drop_slice(_key(item))
             if event != "DELETED":
                 self._put_slice(item)
@@ -121,7 +129,7 @@ class Cluster:
         """Return the endpoints of a Service that have records: the ready ones, or all if it publishes them."""
         with self._lock:
             slices = list(self._slices_of.get(key, {}).values())
-            publish_all = bool(
+            publish_all = "dns-headless-unready" in self._faults or bool(
                 ((self._services.get(key) or {}).get("spec") or {}).get("publishNotReadyAddresses")
             )
         found: dict[str, Endpoint] = {}
@@ -136,7 +144,8 @@ class Cluster:
                 # Consumers use the first address only, says the EndpointSlice API.
                 for address in (entry.get("addresses") or [])[:1]:
                     known = found[address].ports if address in found else ()
-                    label = entry.get("hostname") or dashed(address)
+                    hostname = "" if "dns-hostname-missing" in self._faults else entry.get("hostname")
+                    label = hostname or dashed(address)
                     found[address] = Endpoint(address, label, (*known, *(p for p in ports if p not in known)))
         return list(found.values())
 

@@ -71,7 +71,7 @@ class Listeners:
                 continue  # an ICMP error of an earlier reply, which means nothing to us
             if not self._sockets:
                 return
-            reply = responder.quick(query, _plain(client[0]))
+            reply = responder.quick(query, _plain(client[0]), client[1])
             if callable(reply):
                 self._start(_send_later, sock, reply, client)
             else:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 
 from pytest_cniconformance.lab.dns.api import Api, Watcher
-from pytest_cniconformance.lab.dns.cluster import Cluster
+from pytest_cniconformance.lab.dns.cluster import Cluster, Obj
 from pytest_cniconformance.lab.dns.responder import Responder
 from pytest_cniconformance.lab.dns.server import Listeners
 from pytest_cniconformance.lab.dns.upstream import Address, Upstream
 from pytest_cniconformance.lab.dns.zone import Zone
+
+LATE_SECONDS = 3.0
+"""How long a change stays unseen where records come late."""
 
 
 def to_stderr(line: str) -> None:
@@ -30,16 +34,21 @@ class DnsService:
         ca_file: str = "",
         domain: str = "cluster.local",
         upstreams: Sequence[Address] = (),
+        stubs: Mapping[str, Address] | None = None,
         faults: frozenset[str] = frozenset(),
         ttl: int = 5,
         upstream_timeout: float = 2.0,
     ) -> None:
-        self.cluster = Cluster()
+        self.cluster = Cluster(faults)
         self.listening: list[Address] = []
         self._faults = faults
         self._responder = Responder(
             Zone(self.cluster, domain, ttl=ttl, faults=faults, synced=lambda: self.synced),
-            Upstream(list(upstreams), timeout=upstream_timeout),
+            Upstream(
+                [] if "dns-external-blocked" in faults else list(upstreams),
+                {} if "dns-stub-ignored" in faults else dict(stubs or {}),
+                timeout=upstream_timeout,
+            ),
             faults=faults,
         )
         self._listeners = Listeners()
@@ -52,9 +61,21 @@ class DnsService:
         if "dns-nxdomain-cross-namespace" in faults:
             resources.append(("/api/v1/pods", cluster.replace_pods, cluster.change_pod))
         self._watchers = [
-            Watcher(server, path, replace=replace, change=change, log=to_stderr)
+            Watcher(server, path, replace=replace, change=self._late(change), log=to_stderr)
             for path, replace, change in resources
         ]
+
+    def _late(self, change: Callable[[str, Obj], None]) -> Callable[[str, Obj], None]:
+        """Return what takes over a change: at once, or seconds later (for the fault dns-late-records)."""
+        if "dns-late-records" not in self._faults:
+            return change
+
+        def later(event: str, item: Obj) -> None:
+            timer = threading.Timer(LATE_SECONDS, change, (event, item))
+            timer.daemon = True
+            timer.start()
+
+        return later
 
     @property
     def synced(self) -> bool:

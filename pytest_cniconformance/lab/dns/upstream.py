@@ -27,15 +27,23 @@ def host_port(text: str, default: int) -> Address:
 
 
 class Upstream:
-    """Forwards queries as they are, to the first server that answers."""
+    """Forwards queries as they are, to the first server that answers; stub zones to a server of their own."""
 
-    def __init__(self, servers: list[Address], *, timeout: float = 2.0) -> None:
+    def __init__(
+        self, servers: list[Address], stubs: dict[str, Address] | None = None, *, timeout: float = 2.0
+    ) -> None:
         self._servers = servers
+        self._stubs = stubs or {}
         self._timeout = timeout
 
-    def exchange(self, query: bytes, *, tcp: bool) -> bytes | None:
-        """Return the reply, None if no server gives one within the timeout (seconds, each)."""
-        for server in self._servers:
+    def _servers_of(self, name: str) -> list[Address]:
+        plain = "." + name.lower()
+        zones = [zone for zone in self._stubs if plain.endswith("." + zone)]
+        return [self._stubs[max(zones, key=len)]] if zones else self._servers
+
+    def exchange(self, name: str, query: bytes, *, tcp: bool) -> bytes | None:
+        """Return the reply, None if no server of the name gives one within the timeout (seconds, each)."""
+        for server in self._servers_of(name):
             try:
                 reply = self._over_tcp(server, query) if tcp else self._over_udp(server, query)
             except OSError:

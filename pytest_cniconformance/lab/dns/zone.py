@@ -58,17 +58,17 @@ class Zone:
 
     def answer(self, name: str, qtype: int, client: str = "") -> Answer:
         """Answer a question. ``name`` without final dot, in any case; ``client`` is who asks, for one fault."""
-        plain = name.lower()
+        plain = name if "dns-case-sensitive" in self._faults else name.lower()
         if plain == self._domain or plain.endswith("." + self._domain):
             if not self._synced():
                 return Answer(RCODE.SERVFAIL)  # NXDOMAIN would be believed, and cached
             found = self._ours(name, plain, qtype, client)
-            if not found.records:
+            if not found.records and "dns-negative-without-soa" not in self._faults:
                 found.authority = [self._soa()]
             if found.rcode == RCODE.NXDOMAIN and "dns-nxdomain-as-servfail" in self._faults:
                 return Answer(RCODE.SERVFAIL)
             return found
-        address = _reverse(plain)
+        address = None if "dns-ptr-missing" in self._faults else _reverse(plain)
         if address is not None:
             names = list(self._names_of(address))
             if names:
@@ -87,11 +87,11 @@ class Zone:
             if qtype in (QTYPE.NS, QTYPE.ANY):
                 records.append(self._rr(name, NS(f"ns.dns.{self._domain}.")))
             return Answer(records=records)
-        if labels == ["dns-version"]:
+        if labels == ["dns-version"] and "dns-version-missing" not in self._faults:
             return Answer(records=[self._rr(name, TXT("1.1.0"))] if qtype in (QTYPE.TXT, QTYPE.ANY) else [])
         if labels[-1] == "svc":
             return self._service_name(name, labels[:-1], qtype, client)
-        if labels[-1] == "pod":
+        if labels[-1] == "pod" and "dns-pods-missing" not in self._faults:
             return self._pod_name(name, labels[:-1], qtype)
         return Answer(RCODE.NXDOMAIN)
 
@@ -182,6 +182,8 @@ class Zone:
                 targets += [(target, port.number, endpoint.address) for port in mine]
         else:
             targets = [(base, port.number, address) for port in ports for address in cluster_ips(service)]
+        if "dns-srv-wrong-port" in self._faults:
+            targets = [(target, number + 1, address) for target, number, address in targets]
         weight = max(1, 100 // max(1, len({target for target, _, _ in targets})))
         records = {(target, number): SRV(0, weight, number, target + ".") for target, number, _ in targets}
         addresses = {(target, address): None for target, _, address in targets}

@@ -27,6 +27,7 @@ POLICY_FAULTS: tuple[Fault, ...] = (
         "egress-not-enforced",
         "only the ingress half of policies is enforced",
         "first-generation policy engines (kubernetes/kubernetes#51351)",
+        "DNS-POLICY-DENY",
         "NP-DEF-3",
         "NP-ISO-3",
     ),

@@ -37,13 +37,15 @@ def resolv_conf(
     policy = spec.get("dnsPolicy", "ClusterFirst")
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
         policy = "Default"
+    if policy == "ClusterFirstWithHostNet" and "resolv-hostnetwork-default" in faults:
+        policy = "Default"
     servers: list[str] = []
     search: list[str] = []
     options: dict[str, str | None] = {}
     if policy in ("ClusterFirst", "ClusterFirstWithHostNet"):
         servers = list(cluster_dns)
         search = [f"{namespace}.svc.{domain}", f"svc.{domain}", domain]
-        options = {"ndots": "5"}
+        options = {"ndots": "1" if "resolv-ndots-one" in faults else "5"}
         if "resolv-search-wrong" in faults and namespace != "kube-system":
             search = ["lab.example"]
     elif policy == "Default":

@@ -52,7 +52,7 @@ def candidates(name: str, config: dict[str, Any]) -> list[str]:
 
 
 async def dns_ask(
-    loop: Loop, server: str, port: int, name: str, kind: str, tcp: bool, wait: float
+    loop: Loop, server: str, port: int, name: str, kind: str, tcp: bool, wait: float, edns: int = 0
 ) -> dict[str, Any]:
     """Send one query (over UDP up to three times within ``wait`` seconds) and return the parsed answer."""
     began = now()
@@ -62,10 +62,12 @@ async def dns_ask(
         "tcp": tcp,
         "rcode": "",
         "answers": [],
+        "authority": [],
         "truncated": False,
+        "size": 0,
     }
     identifier = struct.unpack("!H", os.urandom(2))[0]
-    query = dns_query(identifier, name, TYPES[kind])
+    query = dns_query(identifier, name, TYPES[kind], edns)
     sock = socket.socket(
         family_of(server) or socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     )
@@ -92,7 +94,7 @@ async def dns_ask(
                     break
             if not data:
                 raise Silence
-        result.update(dns_parse(data))
+        result.update(dns_parse(data), size=len(data))
     except Silence:
         result["error"] = f"no answer in {wait * 1000:.0f} ms"
     except (ValueError, IndexError, struct.error) as error:
@@ -138,6 +140,7 @@ async def op_resolve(loop: Loop, request: dict[str, Any]) -> dict[str, Any]:
             request.get("type", "A"),
             request.get("tcp", False),
             wait,
+            request.get("edns", 0),
         )
         steps.append(step)
         if step["rcode"] == "NOERROR" and step["answers"]:

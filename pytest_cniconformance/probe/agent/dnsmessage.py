@@ -26,13 +26,15 @@ TYPE_NAMES = {number: name for name, number in TYPES.items()}
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 
 
-def dns_query(identifier: int, name: str, kind: int) -> bytes:
-    """Return a query message with one question, recursion desired."""
+def dns_query(identifier: int, name: str, kind: int, edns: int = 0) -> bytes:
+    """Return a query with one question, recursion desired; ``edns`` is the datagram size to offer (RFC 6891)."""
     labels = [
         label.encode("ascii" if label.isascii() else "idna") for label in name.rstrip(".").split(".") if label
     ]
     question = b"".join(bytes([len(label)]) + label for label in labels)
-    return struct.pack("!6H", identifier, 0x0100, 1, 0, 0, 0) + question + b"\0" + struct.pack("!2H", kind, 1)
+    extra = struct.pack("!BHHIH", 0, 41, edns, 0, 0) if edns else b""
+    header = struct.pack("!6H", identifier, 0x0100, 1, 0, 0, 1 if edns else 0)
+    return header + question + b"\0" + struct.pack("!2H", kind, 1) + extra
 
 
 def dns_name(data: bytes, at: int) -> tuple[str, int]:
@@ -53,37 +55,46 @@ def dns_name(data: bytes, at: int) -> tuple[str, int]:
 
 
 def dns_parse(data: bytes) -> dict[str, Any]:
-    """Return rcode, flags and answers of a DNS message. Raises ValueError, IndexError or struct.error."""
-    _, flags, questions, answers = struct.unpack_from("!4H", data)
+    """Return rcode, flags, answers and authority of a message. Raises ValueError, IndexError or struct.error."""
+    _, flags, questions, answers, authorities = struct.unpack_from("!5H", data)
     at = 12
     for _ in range(questions):
         at = dns_name(data, at)[1] + 4
     found = []
-    for _ in range(answers):
-        name, at = dns_name(data, at)
-        kind, _, ttl, size = struct.unpack_from("!2HIH", data, at)
-        at += 10
-        raw = data[at : at + size]
-        if kind == 1:
-            value: Any = socket.inet_ntop(socket.AF_INET, raw)
-        elif kind == 28:
-            value = socket.inet_ntop(socket.AF_INET6, raw)
-        elif kind in (2, 5, 12):
-            value = dns_name(data, at)[0]
-        elif kind == 33:
-            value = [*struct.unpack_from("!3H", data, at), dns_name(data, at + 6)[0]]
-        elif kind == 16:
-            value, spot = [], 0
-            while spot < len(raw):
-                value.append(raw[spot + 1 : spot + 1 + raw[spot]].decode("utf-8", "backslashreplace"))
-                spot += 1 + raw[spot]
-        else:
-            value = raw.hex()
-        found.append({"name": name, "type": TYPE_NAMES.get(kind, str(kind)), "ttl": ttl, "value": value})
-        at += size
+    for _ in range(answers + authorities):
+        record, at = _record(data, at)
+        found.append(record)
     return {
         "rcode": RCODES.get(flags & 15, str(flags & 15)),
-        "answers": found,
+        "answers": found[:answers],
+        "authority": found[answers:],
         "truncated": bool(flags & 0x0200),
         "authoritative": bool(flags & 0x0400),
     }
+
+
+def _record(data: bytes, at: int) -> tuple[dict[str, Any], int]:
+    """Return the record at an offset and the offset after it."""
+    name, at = dns_name(data, at)
+    kind, _, ttl, size = struct.unpack_from("!2HIH", data, at)
+    at += 10
+    raw = data[at : at + size]
+    if kind == 1:
+        value: Any = socket.inet_ntop(socket.AF_INET, raw)
+    elif kind == 28:
+        value = socket.inet_ntop(socket.AF_INET6, raw)
+    elif kind in (2, 5, 12):
+        value = dns_name(data, at)[0]
+    elif kind == 6:
+        mailbox = dns_name(data, at)[1]
+        value = list(struct.unpack_from("!5I", data, dns_name(data, mailbox)[1]))
+    elif kind == 33:
+        value = [*struct.unpack_from("!3H", data, at), dns_name(data, at + 6)[0]]
+    elif kind == 16:
+        value, spot = [], 0
+        while spot < len(raw):
+            value.append(raw[spot + 1 : spot + 1 + raw[spot]].decode("utf-8", "backslashreplace"))
+            spot += 1 + raw[spot]
+    else:
+        value = raw.hex()
+    return {"name": name, "type": TYPE_NAMES.get(kind, str(kind)), "ttl": ttl, "value": value}, at + size

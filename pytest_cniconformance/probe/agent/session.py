@@ -11,10 +11,12 @@ import time
 
 from .addresses import available_protocols, own_addresses
 from .control import ask_control
-from .dns import op_resolve
+from .dns import op_resolve, resolv_conf
 from .hold import Hold
+from .lookups import op_lookups
 from .loop import READ, Loop
 from .measure import http_session, measure_rtt, measure_stream
+from .neighbours import link_owners
 from .prober import Prober
 from .server import Server
 
@@ -24,7 +26,12 @@ if TYPE_CHECKING:
 
 VERSION = 1
 IDLE_EXIT = 60  # seconds without a line on stdin: the other end is gone, leave no orphan in the pod
-MEASUREMENTS = {"rtt": measure_rtt, "stream": measure_stream, "http_session": http_session}
+MEASUREMENTS = {
+    "rtt": measure_rtt,
+    "stream": measure_stream,
+    "http_session": http_session,
+    "owners": link_owners,
+}
 
 
 class Session:
@@ -76,6 +83,10 @@ class Session:
             return await self.prober.connect_many(request)
         if op == "resolve":
             return await op_resolve(self.loop, request)
+        if op == "resolv_conf":
+            return resolv_conf()
+        if op == "lookups":
+            return await op_lookups(self.loop, request)
         if op in MEASUREMENTS:
             return dict(await self.loop.thread(None, MEASUREMENTS[op], request))
         if op == "hold":

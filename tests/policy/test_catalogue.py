@@ -1,57 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One table: each row of the catalogue of corner cases as objects, connections and verdicts."""
+"""One table: each row of the catalogue on rules, selectors, ports, blocks, nodes, as objects and verdicts."""
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import pytest
 
 from pytest_cniconformance.policy import decide
-from pytest_cniconformance.policy.builders import (
-    Obj,
-    expression,
-    matching,
-    network_policy,
-    peer,
-    port,
-    rule,
-)
+from pytest_cniconformance.policy.builders import expression, matching, peer, port, rule
+from tests.policy.catalogue import EG, EXT, IN, P80, Case, np, ns, ns_expr, pods_expr
 from tests.policy.world import cluster, namespace, pod
 
-IN, EG = "Ingress", "Egress"
-EXT = "203.0.113.7"
-DECISIONS = {"A": "allow", "D": "deny", "U": "unspecified"}
-
-
-class Case(NamedTuple):
-    id: str
-    objs: list[Obj]
-    expect: str
-    """Lines ``source destination port[/protocol] verdict``; 80/TCP unless said."""
-
-
-def np(target: str, *, ingress: Any = None, egress: Any = None, types: Any = None, name: str = "p") -> Obj:
-    where, _, pods = target.partition("/")
-    return network_policy(
-        name, where, {"pod": pods} if pods else {}, ingress=ingress, egress=egress, types=types
-    )
-
-
-def ns(name: str) -> Obj:
-    return peer(namespaces={"ns": name})
-
-
-def ns_expr(*expressions: Obj) -> Obj:
-    return peer(namespaces=matching(*expressions))
-
-
-def pods_expr(*expressions: Obj) -> Obj:
-    return peer(matching(*expressions), {})
-
-
 DENY_ALL = np("x", ingress=[], egress=[], types=[IN, EG], name="deny-all")
-P80 = [port(80)]
 
 CASES = [
     Case("NP-ISO-1", [], f"x/a y/b A\n{EXT} x/a A\nx/a {EXT} A\nx/a x/b 9/UDP A"),
@@ -369,13 +328,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
 def test_the_catalogue(case: Case) -> None:
-    state = cluster(*case.objs)
-    for line in case.expect.splitlines():
-        source, destination, *port_text, letter = line.split()
-        number, _, protocol = (port_text[0] if port_text else "80").partition("/")
-        ruling = decide(state, source, destination, int(number), protocol or "TCP")
-        assert ruling.decision == DECISIONS[letter], f"{line}: {ruling}"
-        assert all(ruling.because)
+    case.verify()
 
 
 @pytest.mark.parametrize(("source", "expected"), [("y/a", "allow"), ("z/a", "deny")])

@@ -40,6 +40,7 @@ def parse_address(text: str) -> Address:
     return address.ipv4_mapped or address
 
 
+@functools.lru_cache(maxsize=65536)
 def is_address(text: str) -> bool:
     """Whether the text is an IP address rather than a name."""
     try:

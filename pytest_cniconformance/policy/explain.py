@@ -11,6 +11,7 @@ from pytest_cniconformance.policy.evaluate import Ruling, decide, show
 from pytest_cniconformance.policy.objects import Node, Pod, Service
 from pytest_cniconformance.policy.peers import Match, Peer, selector_text
 from pytest_cniconformance.policy.selectors import unmet
+from pytest_cniconformance.policy.services import backends
 from pytest_cniconformance.policy.state import ClusterState, Endpoint
 
 _STRANGERS = 10
@@ -29,10 +30,18 @@ def explain(
     yield f"{source} → {destination}:{port}/{protocol}: {ruling.decision}"
     yield from (f"  because {line}" for line in ruling.because)
     sender, receiver = state.resolve(source), state.resolve(destination)
-    if sender is receiver or isinstance(sender, Service) or isinstance(receiver, Service):
+    if sender is receiver or isinstance(sender, Service):
         return
-    if isinstance(receiver, Address) and state.service_at(receiver) is not None:
+    service = receiver if isinstance(receiver, Service) else None
+    if isinstance(receiver, Address):
+        service = state.service_at(receiver)
+    if service is not None:
+        for backend in backends(state, service, port, protocol):
+            yield ""
+            yield f"behind Service {service.key}:"
+            yield from explain(state, source, backend.pod.key, backend.port, protocol, family)
         return
+    assert not isinstance(receiver, Service)
     for direction, me, other in (
         (Direction.EGRESS, sender, receiver),
         (Direction.INGRESS, receiver, sender),

@@ -48,7 +48,13 @@ def read_text(text: str, name: str) -> Reading:
     Raises:
         UsageError: the text is neither YAML nor JSON; the message has file, line and reason.
     """
-    text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
+    try:
+        return _read(text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), name)
+    except RecursionError:
+        raise UsageError(f"{name}: nested too deeply") from None
+
+
+def _read(text: str, name: str) -> Reading:
     if text.lstrip()[:1] in ("{", "[") or name.endswith(".json"):
         try:
             return Reading(list(_json(text, name)))
@@ -67,8 +73,6 @@ def read_text(text: str, name: str) -> Reading:
         raise UsageError(f"{name}:{line}: invalid YAML: {error.reason}") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise UsageError(f"{name}: invalid YAML: {error}") from None
-    except RecursionError:
-        raise UsageError(f"{name}: nested too deeply") from None
 
 
 def _json(text: str, name: str) -> Iterator[Document]:
@@ -93,9 +97,10 @@ def _yaml(text: str, name: str) -> Reading:
             value = loader.construct_document(node)
             if value is not None:
                 found.documents.append(Document(value, f"{name}:{node.start_mark.line + 1}"))
-        for word, line in loader.ambiguous:
+        for word, lines in loader.ambiguous.items():
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
             found.notes.append(
-                f"{name}:{line}: unquoted {word} is taken as text, but kubectl reads a boolean: quote it"
+                f"{name}:{min(lines)}{more}: unquoted {word} is taken as text, but kubectl reads a boolean: quote it"
             )
     finally:
         loader.dispose()
@@ -107,7 +112,7 @@ class _Manifests(_Loader):
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
-        self.ambiguous: list[tuple[str, int]] = []
+        self.ambiguous: dict[str, list[int]] = {}
 
     def mapping(self, node: yaml.MappingNode) -> Iterator[dict[str, Any]]:
         """Build a mapping; its keys are strings, and each is given once."""
@@ -135,7 +140,7 @@ class _Manifests(_Loader):
 
     def text_with_note(self, node: yaml.ScalarNode) -> str:
         """Take an unquoted y or n as text, and remember where it is."""
-        self.ambiguous.append((str(node.value), node.start_mark.line + 1))
+        self.ambiguous.setdefault(str(node.value), []).append(node.start_mark.line + 1)
         return str(node.value)
 
 

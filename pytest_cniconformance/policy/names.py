@@ -24,6 +24,10 @@ _VALUE_MESSAGE = (
     "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
     f"validation is '({_PART})?')"
 )
+_LABEL_MESSAGE = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end "
+    f"with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '{_DNS_LABEL}')"
+)
 _SUBDOMAIN_MESSAGE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must "
     "start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
@@ -66,6 +70,14 @@ def subdomain(name: str) -> Iterator[str]:
         yield "must be no more than 253 bytes"
     if not _SUBDOMAIN.fullmatch(name):
         yield _SUBDOMAIN_MESSAGE
+
+
+def dns_label(name: str) -> Iterator[str]:
+    """Yield what is wrong with a DNS-1123 label, the form of the names of namespaces."""
+    if len(name) > 63:
+        yield "must be no more than 63 bytes"
+    if not re.fullmatch(_DNS_LABEL, name, re.ASCII):
+        yield _LABEL_MESSAGE
 
 
 def port_name(name: str) -> Iterator[str]:

@@ -62,8 +62,13 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[str]:
     else:
         for message in names.subdomain(name):
             yield _bad("metadata.name", name, message)
+    for message in names.dns_label(metadata.get("namespace") or "default"):
+        yield _bad("metadata.namespace", metadata["namespace"], message)
     for key, value in (metadata.get("labels") or {}).items():
         yield from _label("metadata.labels", key, value)
+    for key in metadata.get("annotations") or {}:
+        for message in names.qualified(key.lower()):
+            yield _bad("metadata.annotations", key, message)
 
 
 def _items(parent: Mapping[str, Any], key: str) -> Iterator[Mapping[str, Any]]:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_cniconformance.policy.builders import Obj, network_policy, peer, port, rule, to_yaml
 from tests.cli.conftest import Evaluate, pod
@@ -19,39 +20,36 @@ def denied(verdicts: list[dict[str, object]]) -> set[tuple[object, object]]:
     return {(v["from"], v["to"]) for v in verdicts if v["verdict"] == "deny"}
 
 
+FORMS = {
+    "yaml": to_yaml(DENY, *PODS),
+    "json list": json.dumps({"apiVersion": "v1", "kind": "List", "items": [*PODS, DENY]}),
+    "json array": json.dumps([DENY, *PODS]),
+    "json stream": "".join(json.dumps(obj) + "\n" for obj in [*PODS, DENY]),
+    "yaml list": to_yaml({"apiVersion": "v1", "kind": "List", "items": [DENY, *PODS]}),
+    "yaml sequence": yaml.safe_dump([DENY, *PODS], default_flow_style=True),
+    "pod list": to_yaml({"apiVersion": "v1", "kind": "PodList", "items": PODS}, DENY),
+    "policy list": to_yaml(
+        *PODS, {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList", "items": [DENY]}
+    ),
+    "bom": "\ufeff---\n---\n" + to_yaml(*PODS, DENY) + "\n---\n# nothing\n",
+    "crlf": to_yaml(*PODS, DENY).replace("\n", "\r\n"),
+}
+
+
 class TestForms:
-    @pytest.mark.parametrize(
-        "text",
-        [
-            to_yaml(DENY, *PODS),
-            json.dumps({"apiVersion": "v1", "kind": "List", "items": [*PODS, DENY]}),
-            json.dumps([DENY, *PODS]),
-            "".join(json.dumps(obj) + "\n" for obj in [*PODS, DENY]),
-            to_yaml({"apiVersion": "v1", "kind": "List", "items": [DENY, *PODS]}),
-            to_yaml({"apiVersion": "v1", "kind": "PodList", "items": PODS}, DENY),
-            to_yaml(
-                *PODS,
-                {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicyList", "items": [DENY]},
-            ),
-            "\ufeff---\n---\n" + to_yaml(*PODS, DENY) + "\n---\n# nothing\n",
-            to_yaml(*PODS, DENY).replace("\n", "\r\n"),
-        ],
-        ids=["yaml", "list", "array", "json-stream", "yaml-list", "podlist", "policylist", "bom", "crlf"],
-    )
-    @pytest.mark.parametrize("name", ["-", "objects.yaml", "objects.json"])
+    @pytest.mark.parametrize("form", FORMS)
+    @pytest.mark.parametrize("name", ["stdin", "file"])
     def test_every_form_reads_alike(
-        self, evaluate: Evaluate, text: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, evaluate: Evaluate, form: str, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
-        if name.endswith(".json") and text.lstrip("\ufeff")[0] not in "{[":
-            pytest.skip("YAML")
-        if name == "-":
+        if name == "file":
+            ran = evaluate(FORMS[form], "--json", name="objects.json" if "json" in form else "objects.yaml")
+        else:
             path = tmp_path / "stdin"
-            path.write_bytes(text.encode())
+            path.write_bytes(FORMS[form].encode())
             with path.open() as stdin:
                 monkeypatch.setattr("sys.stdin", stdin)
                 ran = evaluate.command("-", "--json")  # type: ignore[attr-defined]
-        else:
-            ran = evaluate(text, "--json", name=name)
         assert denied(ran.verdicts) == {("x/a", "y/b")}
 
     def test_lists_without_kind_of_items_and_without_items(self, evaluate: Evaluate) -> None:

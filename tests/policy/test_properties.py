@@ -16,7 +16,7 @@ from pytest_cniconformance.policy.builders import Obj
 from tests.policy.strategies import OUTSIDE, PROTOCOLS, policy_sets, rules, worlds
 
 ORDER = {Decision.DENY: 0, Decision.UNSPECIFIED: 1, Decision.ALLOW: 2}
-relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=150)
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=75)
 
 
 def table(state: ClusterState) -> dict[tuple[str, str, int, str], Decision]:

@@ -162,3 +162,19 @@ def test_a_state_refuses_invalid_policies_and_names_them() -> None:
         ClusterState.from_objects([with_peer({})])
     assert caught.value.reasons == {"x/p": [f"{FROM}: Required value: must specify a peer"]}
     assert isinstance(caught.value, UsageError)
+
+
+def test_metadata_is_validated_too() -> None:
+    policy = network_policy("P", "x.y", labels={"a": "-"})
+    policy["metadata"]["annotations"] = {"a/b/c": ""}
+    assert [reason.partition(": ")[0] for reason in invalid(policy)] == [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.labels",
+        "metadata.annotations",
+    ]
+    policy["metadata"] |= {"name": 7, "annotations": {"a": True}}
+    assert [reason.partition(" into ")[0] for reason in invalid(policy)] == [
+        "json: cannot unmarshal number",
+        "json: cannot unmarshal bool",
+    ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,8 @@ from pytest_cniconformance.model.failure import ClusterError, UsageError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; return 0, 1 for findings, 2 for bad input or no cluster."""
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # an arrow is no reason to fail in an ASCII locale
     try:
         return int(arguments.run(arguments))
     except (UsageError, ClusterError) as error:

@@ -108,8 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines = verdicts.as_list(survey)
     else:
         lines = verdicts.as_matrix(survey)
-    for line in lines:
-        print(line)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
 
 

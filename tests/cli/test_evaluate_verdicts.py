@@ -274,3 +274,11 @@ def test_stdin_and_no_import_of_what_is_not_needed(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines()[0] == '{"verdicts": ['
     assert done.stdout.splitlines()[-1] == "[] [] 0"
+
+
+def test_a_terminal_without_unicode_is_no_reason_to_fail(tmp_path: Path) -> None:
+    path = tmp_path / "objects.yaml"
+    path.write_text(to_yaml(*PODS))
+    command = [str(Path(sys.executable).with_name("cniconformance")), "evaluate", str(path), "--from", "x/a"]
+    done = subprocess.run(command, capture_output=True, env={"PYTHONIOENCODING": "ascii"}, check=True)
+    assert b"x/a \\u2192 y/b:80/TCP: allow" in done.stdout

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from pytest_cniconformance.model.requirement import Requirement
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
+
+    from pytest import Mark
 
 
 class Entry(NamedTuple):
@@ -36,13 +39,25 @@ def entries() -> list[Entry]:
 
 def _of_module(module: ModuleType) -> list[Entry]:
     suite = module.pytestmark.name
+    file = f"{module.__name__.rpartition('.')[2]}.py"
     return [
-        Entry(suite, mark.args[0], f"{module.__name__.rpartition('.')[2]}.py::{name}")
+        Entry(suite, requirement, f"{file}::{name}{suffix}")
         for name, value in vars(module).items()
         if name.startswith("test_")
         for mark in getattr(value, "pytestmark", ())
-        if mark.name == "requirement"
+        for requirement, suffix in _of_mark(mark)
     ]
+
+
+def _of_mark(mark: Mark) -> Iterator[tuple[Requirement, str]]:
+    """Yield the requirements of a mark, with what the node id of the test ends in: one per parameter, if any."""
+    if mark.name == "requirement":
+        yield mark.args[0], ""
+    elif mark.name == "parametrize":
+        for parameters in mark.args[1]:
+            for inner in getattr(parameters, "marks", ()):
+                for requirement, _ in _of_mark(inner):
+                    yield requirement, f"[{parameters.id}]"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

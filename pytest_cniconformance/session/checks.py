@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 GROUPS = tuple(marker.partition(":")[0] for marker in MARKERS[:-1])
 _CAPABILITY = {"netpol": "networkpolicy"}
+_SELECTABLE = re.compile(r"[\w:+./\[\]-]+")
 _RECORD: pytest.StashKey[CheckRecord] = pytest.StashKey()
 
 
@@ -160,7 +162,9 @@ class CheckHooks:
         if settings.cluster != "current":
             words.append(f"--cni-cluster={settings.cluster}")
         words += [f"--cni-lab-fault={name}" for name in settings.lab_faults]
-        return shlex.join([*words, "-k", getattr(item, "originalname", None) or item.name])
+        # A case by its parameter; -k knows no other characters than these.
+        name = item.name if _SELECTABLE.fullmatch(item.name) else getattr(item, "originalname", item.name)
+        return shlex.join([*words, "-k", name])
 
     def _show(
         self,

@@ -75,6 +75,67 @@ def connect_many(
     return Connections(dict(answer.get("responders", {})), failed)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldFlow:
+    """What became of a flow so far: exchanges sent and answered, who answered last, and why it ended, if it did."""
+
+    sent: int
+    answered: int
+    ended: str
+    last: str
+    responders: dict[str, int]
+    events: tuple[tuple[float, str, str], ...]
+    """Changes as (milliseconds since the start, ``up`` or ``down``, cause)."""
+
+
+class Hold:
+    """A flow that an agent keeps going until :meth:`stop`; see :func:`hold`."""
+
+    def __init__(self, agent: AgentSession, number: int) -> None:
+        self._agent = agent
+        self._number = number
+
+    def status(self) -> HeldFlow:
+        """Return what was seen so far."""
+        return self._ask("hold_status")
+
+    def stop(self) -> HeldFlow:
+        """End the flow and return what was seen."""
+        return self._ask("hold_stop")
+
+    def _ask(self, op: str) -> HeldFlow:
+        a = self._agent.request(op, hold=self._number)
+        events = tuple((float(at), str(state), str(cause)) for at, state, cause in a["events"])
+        return HeldFlow(a["sent"], a["answered"], a["ended"], a["last"], dict(a["responders"]), events)
+
+
+def hold(
+    agent: AgentSession,
+    host: str,
+    port: int,
+    protocol: str = "TCP",
+    *,
+    fresh: bool = False,
+    interval_ms: int = 20,
+    patience_ms: int = 1000,
+) -> Hold:
+    """Keep one flow going (with ``fresh``, a new connection each time): one exchange per interval.
+
+    ``host`` is an IP address. An exchange that stays unanswered for ``patience_ms`` is noted as an outage; a UDP
+    flow keeps its source port.
+    """
+    answer = agent.request(
+        "hold",
+        host=host,
+        port=port,
+        proto=protocol,
+        fresh=fresh,
+        interval=interval_ms,
+        patience=patience_ms,
+    )
+    return Hold(agent, answer["hold"])
+
+
 def host_port(agent: AgentSession, protocol: str = "TCP") -> int:
     """Return a port that the pod's own server listens on, for host-network pods whose ports the kernel chose."""
     ports: list[tuple[str, int]] = agent.request("ports")["ports"]

@@ -90,7 +90,10 @@ class Cell:
         failed = []
         for outcome in self.tries:
             if outcome.verdict in ("open", "http-denied"):
-                self.settle(outcome.verdict, outcome.cause, outcome, window)
+                # Told only where something on the way has changed it: by a Service, or a host port.
+                translated = outcome.port not in (0, self.target.port)
+                extra = {"port": outcome.port} if translated else None
+                self.settle(outcome.verdict, outcome.cause, outcome, window, extra)
                 return True
             if outcome.verdict:
                 failed.append(outcome)

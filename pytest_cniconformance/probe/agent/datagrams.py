@@ -57,5 +57,5 @@ def answer_datagram(port: Port, data: bytes, peer: str) -> bytes:
     except (ValueError, AttributeError):
         return b""
     digest = sha256(payload) if request.get("h") else ""
-    reply = answer(request.get("n"), port.identity, peer, len(payload), digest)
+    reply = answer(request.get("n"), port.identity, port.number, peer, len(payload), digest)
     return reply + payload if request.get("e") else reply

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import json
 import os
 import socket
 import time
@@ -36,6 +37,7 @@ class Hold:
         self.sent = self.answered = 0
         self.up: bool | None = None
         self.ended = ""
+        self.last = ""
         self.events: list[list[Any]] = []
         self.responders: collections.Counter[str] = collections.Counter()
         self.task = loop.spawn(self._fresh() if self.fresh else self._kept())
@@ -55,6 +57,7 @@ class Hold:
             "answered": self.answered,
             "events": list(self.events),
             "responders": dict(self.responders),
+            "last": self.last,
             "ms": round((now() - self.began) * 1000, 3),
             "epoch": self.epoch,
         }
@@ -67,7 +70,8 @@ class Hold:
             await attempt(self.loop, self.target, outcome, start + self.patience)
             self.answered += outcome.verdict == "open"
             if outcome.responder:
-                self.responders[outcome.responder] += 1
+                self.last = outcome.responder
+                self.responders[self.last] += 1
             self.mark(outcome.verdict == "open", outcome.cause or outcome.verdict or "no answer", start)
             if now() < start + self.interval:
                 await self.loop.suspend(start + self.interval)
@@ -84,8 +88,8 @@ class Hold:
             await self._exchange(sock)
         except Silence:
             self.ended = "no answer to the handshake"
-        except OSError as error:
-            self.ended = error.strerror or str(error)
+        except (OSError, ValueError) as error:
+            self.ended = getattr(error, "strerror", None) or str(error)
         finally:
             sock.close()
             if self.ended:  # else it was stopped, which is no outage
@@ -95,7 +99,8 @@ class Hold:
         channel = Channel(self.loop, sock)
         while True:
             start = now()
-            line = b"=%d\n" % self.sent
+            nonce = self.sent
+            line = b'{"n":%d}\n' % nonce
             self.sent += 1
             try:
                 await channel.send(line, start + 60)
@@ -105,9 +110,12 @@ class Hold:
                     heard = await channel.until(b"\n", start + self.patience)
                     if heard is None:
                         raise OSError(errno.ECONNRESET, "closed by the other end")
+                    reply = json.loads(heard)
                     self.answered += 1
+                    self.last = reply.get("i", "")
+                    self.responders[self.last] += 1
                     self.mark(True, "", now())
-                    if heard == line:
+                    if reply.get("n") == nonce:
                         break
             except Silence:
                 self.mark(False, f"no answer in {self.patience * 1000:.0f} ms", start)

@@ -22,12 +22,13 @@ NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN
 class Try:
     """One fresh connection or datagram. ``verdict`` stays empty as long as nothing was heard."""
 
-    __slots__ = ("cause", "connected", "firm", "latency", "peer", "responder", "status", "verdict")
+    __slots__ = ("cause", "connected", "firm", "latency", "peer", "port", "responder", "status", "verdict")
 
     def __init__(self) -> None:
         self.verdict = self.cause = self.responder = self.peer = ""
         self.latency: float | None = None
         self.status: int | None = None
+        self.port = 0
         self.connected = False
         self.firm = True
 

@@ -2,8 +2,8 @@
 """The server's side of a stream. A port speaks three tongues, told apart by the first byte of a request.
 
 ``{`` starts the JSON line protocol: a request line ``{n: nonce, l: payload bytes (-1: until end of stream), e: echo,
-h: hash, g: bytes to give, q: close afterwards}`` and its payload are answered by a line ``{n, i: identity, p: peer
-address, b: bytes seen, h: sha256}``, then the echo or the gift. ``=`` starts a line that is sent back as it came, for
+h: hash, g: bytes to give, q: close afterwards}`` and its payload are answered by a line ``{n, i: identity, o: own
+port, p: peer address, b: bytes seen, h: sha256}``, then the echo or the gift. ``=`` starts a line that is sent back as it came, for
 round trips without the cost of JSON. Anything else is HTTP/1.1.
 """
 
@@ -81,8 +81,8 @@ class Conversation:
         elif length:
             size, digest = await self._swallow(length, request.get("h"), idle)
         self.port.counter["bytes"] += size
-        identity = self.port.identity
-        await channel.send(answer(request.get("n"), identity, self.peer, size, digest) + payload, idle)
+        line = answer(request.get("n"), self.port.identity, self.port.number, self.peer, size, digest)
+        await channel.send(line + payload, idle)
         gift = request.get("g", 0)
         block = pattern(min(gift, 262144))
         while gift > 0:

@@ -25,6 +25,7 @@ def check_answer(reply: Any, nonce: str, target: Target, outcome: Try, echo: boo
         outcome.say("probe-error", f"the answer is not from an agent: {str(reply)[:60]!r}")
         return
     outcome.responder, outcome.peer = reply.get("i", ""), reply.get("p", "")
+    outcome.port = reply.get("o", 0)
     if target.expect and outcome.responder != target.expect:
         outcome.say("probe-error", f"answered by {outcome.responder}, not by {target.expect}")
     elif not echo:

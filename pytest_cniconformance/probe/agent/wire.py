@@ -21,9 +21,9 @@ def fresh_nonce() -> str:
     return f"{_nonce_base}{next(_nonces):x}"
 
 
-def answer(nonce: Any, identity: str, peer: str, size: int = 0, digest: str = "") -> bytes:
-    """Return the line by which a server names itself."""
-    reply = {"n": nonce, "i": identity, "p": peer, "b": size}
+def answer(nonce: Any, identity: str, port: int, peer: str, size: int = 0, digest: str = "") -> bytes:
+    """Return the line by which a server names itself and the port it was asked on."""
+    reply = {"n": nonce, "i": identity, "o": port, "p": peer, "b": size}
     if digest:
         reply["h"] = digest
     return json.dumps(reply, separators=(",", ":")).encode() + b"\n"

@@ -208,6 +208,17 @@ class KubeClient:
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
         return self._until_settled(call, path, query=query, body=patch, content_type=MERGE_PATCH)
 
+    def patch_status(self, api_version: str, kind: str, name: str, status: Obj, namespace: str) -> Obj:
+        """Merge into the status of an object, lists by their keys (strategic merge patch), and return it."""
+        from .transport import STRATEGIC_PATCH
+
+        resource = self.resource(api_version, kind)
+        call = _call("patch", resource, f"{name}/status", namespace)
+        path = resource.path(namespace, name) + "/status"
+        query = {"fieldManager": FIELD_MANAGER}
+        body = {"status": status}
+        return self._until_settled(call, path, query=query, body=body, content_type=STRATEGIC_PATCH)
+
     def delete(
         self,
         api_version: str,

@@ -42,6 +42,7 @@ from .retry import RETRYABLE, Backoff, parse_retry_after
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 
 _UNRESOLVED = re.compile(r"Failed to resolve|getaddrinfo failed|Errno -[235]\b")

@@ -45,12 +45,18 @@ def probe_pod(
     port_names: Mapping[str, tuple[int, str]] | None = None,
     node: str | None = None,
     host_network: bool = False,
+    host_ports: Mapping[tuple[int, str], int] | None = None,
+    linger_s: int = 0,
+    spec: Mapping[str, Any] | None = None,
 ) -> Obj:
     """Return a pod that serves on these ports, names itself ``namespace/name``, and can probe.
 
     ``port_names`` gives container ports a name: ``{"web": (80, "TCP")}``. With ``host_network`` the ports are
     chosen by the kernel, for the node's own are none of ours; ask the agent for them (``ports``). Such a pod needs
     a namespace whose Pod Security level is ``privileged``; every other one is admitted under ``restricted``.
+
+    ``host_ports`` asks for ports of the node (``{(80, "TCP"): 20080}``), which takes a ``privileged`` namespace too.
+    With ``linger_s`` the pod goes on serving for so many seconds after its deletion. ``spec`` adds to the pod's spec.
 
     There is no readiness probe: the kubelet's would cross the very network under test, and a broken path would
     read as a pod that never starts. Ask the agent (``ports``) whether it serves.
@@ -63,14 +69,14 @@ def probe_pod(
     identity = f"{namespace}/{name}"
     # The keys of a ConfigMap cannot have folders; the paths at which they are mounted can.
     items = [{"key": path.name, "path": str(path.relative_to(LAUNCHER.parent))} for path in _agent_files()]
+    serve = [argument for protocol, port in listen for argument in ("--listen", f"{protocol}:{port}")]
     container: Obj = {
         "name": CONTAINER,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": agent_command("serve", identity)
-        + [argument for protocol, port in listen for argument in ("--listen", f"{protocol}:{port}")],
+        "command": agent_command("serve", identity) + (["--linger"] if linger_s else []) + serve,
         "env": [{"name": "CNI_IDENTITY", "value": identity}],
-        "ports": [_port(protocol, port, names) for protocol, port in listen if port],
+        "ports": [_port(protocol, port, names, host_ports or {}) for protocol, port in listen if port],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -79,11 +85,11 @@ def probe_pod(
         },
         "volumeMounts": [{"name": "agent", "mountPath": AGENT_FOLDER_IN_POD, "readOnly": True}],
     }
-    spec: Obj = {
+    pod_spec: Obj = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "restartPolicy": "Always",
-        "terminationGracePeriodSeconds": 0,
+        "terminationGracePeriodSeconds": linger_s,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": 65534,
@@ -94,24 +100,30 @@ def probe_pod(
         "volumes": [{"name": "agent", "configMap": {"name": CONFIG_MAP, "items": items}}],
     }
     if host_network:
-        spec["hostNetwork"] = True
-        spec["dnsPolicy"] = "ClusterFirstWithHostNet"
+        pod_spec["hostNetwork"] = True
+        pod_spec["dnsPolicy"] = "ClusterFirstWithHostNet"
     else:
         # Lets a user other than root listen on port 80; a "safe" sysctl, but of the pod's own namespace only.
-        spec["securityContext"]["sysctls"] = [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+        pod_spec["securityContext"]["sysctls"] = [
+            {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
+        ]
     if node is not None:
-        spec["nodeSelector"] = {"kubernetes.io/hostname": node}
-        spec["tolerations"] = [{"operator": "Exists"}]
+        pod_spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+        pod_spec["tolerations"] = [{"operator": "Exists"}]
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
-        "spec": spec,
+        "spec": {**pod_spec, **(spec or {})},
     }
 
 
-def _port(protocol: str, port: int, names: Mapping[tuple[int, str], str]) -> Obj:
+def _port(
+    protocol: str, port: int, names: Mapping[tuple[int, str], str], host: Mapping[tuple[int, str], int]
+) -> Obj:
     found: Obj = {"containerPort": port, "protocol": protocol}
     if (port, protocol) in names:
         found["name"] = names[port, protocol]
+    if (port, protocol) in host:
+        found["hostPort"] = host[port, protocol]
     return found

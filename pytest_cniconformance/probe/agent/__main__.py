@@ -43,9 +43,13 @@ def main(argv: list[str]) -> int:
     identity = os.environ.get("CNI_IDENTITY") or socket.gethostname()
     wanted: list[tuple[str, int]] = []
     arguments = iter(argv[1:])
+    lingers = False
     try:
         mode = argv[0]
         for option in arguments:
+            if option == "--linger":
+                lingers = True
+                continue
             name, _, value = option.partition("=")
             value = value or next(arguments)
             if name == "--listen":
@@ -62,7 +66,7 @@ def main(argv: list[str]) -> int:
             raise ValueError(mode)
     except (IndexError, StopIteration, ValueError, KeyError) as error:
         print(
-            f"usage: agent serve|probe [--listen PROTOCOL:PORT]... [--http PORT] [--identity NAME]: {error!r}",
+            f"usage: agent serve|probe [--listen PROTOCOL:PORT]... [--http PORT] [--identity NAME] [--linger]: {error!r}",
             file=sys.stderr,
         )
         return 2
@@ -75,7 +79,7 @@ def main(argv: list[str]) -> int:
             loop.run(Session(loop, identity).run())
         else:
             # Process 1 of a pod ignores SIGTERM unless it says otherwise, and would be waited for until its grace ends.
-            signal.signal(signal.SIGTERM, leave)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if lingers else leave)
             signal.signal(signal.SIGINT, leave)
             loop.run(main_serve(loop, Server(loop, identity), list(dict.fromkeys(wanted))))
     except BrokenPipeError:

@@ -40,6 +40,8 @@ class NodeFact:
     arch: str = ""
     kubelet: str = ""
     external_ips: tuple[str, ...] = ()
+    zone: str = ""
+    """The label ``topology.kubernetes.io/zone``."""
     annotations: tuple[str, ...] = ()
     """Keys of annotations and labels that name a network component."""
 
@@ -168,6 +170,7 @@ def node_fact(node: Obj) -> NodeFact:
         arch=info.get("architecture", ""),
         kubelet=info.get("kubeletVersion", ""),
         external_ips=tuple(a["address"] for a in addresses if a.get("type") == "ExternalIP"),
+        zone=(meta(node).get("labels") or {}).get("topology.kubernetes.io/zone", ""),
         annotations=tuple(sorted(key for key in keys if _networky(key))),
     )
 

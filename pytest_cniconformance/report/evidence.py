@@ -36,13 +36,14 @@ def check_record(
     """Build the record of one check from its requirement, its outcome and its evidence.
 
     ``evidence`` may hold ``mismatches``, ``matrices`` (or one ``matrix``), ``measurements``, ``traits``,
-    ``manifests`` and ``reproduce``; each item is a value of the model, a record, or the builtins of a record.
-    Manifests are YAML text or Kubernetes objects. A matrix that is plain text is kept in ``details``.
-    Unknown keys are kept as text in ``details``: evidence is never lost for a misspelt key.
+    ``manifests``, ``reproduce`` and ``notes``; each item is a value of the model, a record, or the builtins of a record.
+    Manifests are YAML text or Kubernetes objects. A matrix that is plain text, and notes, are kept in
+    ``details``. Unknown keys are kept as text in ``details``: evidence is never lost for a misspelt key.
     """
     data = dict(evidence or {})
     matrices = [*_listed(data.pop("matrices", ())), *_listed(data.pop("matrix", ()))]
     texts = [item for item in matrices if isinstance(item, str)]
+    texts += [str(item) for item in _listed(data.pop("notes", ()))]
     known: dict[str, tuple[Any, ...]] = {
         "mismatches": tuple(_mismatch(item) for item in _listed(data.pop("mismatches", ()))),
         "matrices": tuple(_record(MatrixRecord, item) for item in matrices if not isinstance(item, str)),

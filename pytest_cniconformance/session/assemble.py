@@ -13,6 +13,7 @@ from importlib.metadata import version
 import pytest
 
 import pytest_cniconformance
+from pytest_cniconformance.probe.vantage import describe_vantage
 from pytest_cniconformance.report.check import CheckRecord
 from pytest_cniconformance.report.record import (
     ClusterInfo,
@@ -78,6 +79,6 @@ def assemble(
             plugins={name: version(name) for name in _PLUGINS},
             host=f"{platform.system()} {platform.release()} {platform.machine()}",
         ),
-        vantage=cluster.settings.external,
+        vantage=describe_vantage(cluster.settings.external, provided=bool(run.cluster.external)),
         checks=checks,
     )

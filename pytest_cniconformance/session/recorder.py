@@ -23,7 +23,7 @@ class Evidence:
         self.items: dict[str, list[Any]] = {}
 
     def add(self, kind: str, *values: Any) -> None:
-        """Append to ``matrices``, ``measurements``, ``traits``, ``manifests``, ``reproduce`` or ``mismatches``."""
+        """Append to ``matrices``, ``measurements``, ``traits``, ``manifests``, ``reproduce``, ``mismatches``, ``notes``."""
         self.items.setdefault(kind, []).extend(values)
 
     def merged(self, other: dict[str, Any] | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pytest_cniconformance.kube.loadbalancers import address_range
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.model.timeouts import Timeouts
 from pytest_cniconformance.options import OPTIONS
+from pytest_cniconformance.probe.vantage import describe_vantage
 
 DEFAULT_IMAGE = "docker.io/library/python:3.13-alpine"
 CAPABILITIES = ("connectivity", "networkpolicy", "dns", "services", "loadbalancer", "l7", "latency")
@@ -106,6 +107,8 @@ def resolve(config: pytest.Config) -> Settings:
     kubeconfig = raw["kubeconfig"]
     if kubeconfig and not Path(kubeconfig).is_file():
         raise UsageError(f"--cni-kubeconfig={kubeconfig}: no such file")
+    external = raw["external"] or "auto"
+    describe_vantage(external, provided=False)
     return Settings(
         cni=raw["name"].lower(),
         cluster=cluster,
@@ -117,7 +120,7 @@ def resolve(config: pytest.Config) -> Settings:
         keep=raw["keep"] or "never",
         slo=raw["slo"] or "default",
         timeouts=Timeouts().scaled(_number(raw["timeout-scale"], 1.0, "--cni-timeout-scale", minimum=0.1)),
-        external=raw["external"] or "auto",
+        external=external,
         external_names=tuple(_words(raw["external-names"] or "")),
         lb_addresses=tuple(_ranges(raw["lb-addresses"] or "")),
         lab_faults=tuple(raw["lab-fault"] or ()),

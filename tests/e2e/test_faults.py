@@ -19,7 +19,9 @@ def test_the_named_checks_catch_it(name: str, lab: Lab) -> None:
     missing = set(fault.caught_by) - set(NODEIDS)
     assert not missing, f"{name} names checks that do not exist: {missing}"
     profile = "calico" if "calico" in fault.profiles else fault.profiles[0]
-    record = lab.run(profile, *(f"{NODEIDS[id]}" for id in fault.caught_by), faults=[name], expect=1)
+    checks = [NODEIDS[id] for id in fault.caught_by]
+    families = f"--cni-lab-families={','.join(fault.families)}"
+    record = lab.run(profile, *checks, families, faults=[name], expect=1)
     outcomes = {check["id"]: check["outcome"] for check in record["checks"]}
     assert outcomes == dict.fromkeys(fault.caught_by, "failed"), {
         check["id"]: check["message"] for check in record["checks"]

@@ -22,6 +22,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
         (["--cni=calico", "--cni-timeout-scale=fast"], "*--cni-timeout-scale=fast: not a number*"),
         (["--cni=calico", "--cni-lab-fault=x"], "*--cni-lab-fault needs --cni-cluster=lab*"),
         (["--cni=calico", "--cni-kubeconfig=/nowhere/config"], "*/nowhere/config: no such file*"),
+        (["--cni=calico", "--cni-external=moon"], "*--cni-external=moon: use auto, runner, node:NAME or*"),
         (["--cni=antrea", "--cni-cluster=lab"], "*antrea*flannel*calico*cilium*"),
         (["--cni=auto", "--cni-cluster=lab"], "*--cni=auto*"),
     ],

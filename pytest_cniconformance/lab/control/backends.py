@@ -27,7 +27,7 @@ class Backend(NamedTuple):
 def backends(service: Obj, pods: Iterable[Obj], faults: frozenset[str]) -> list[Backend]:
     """Return the backends of a Service among the pods of its namespace."""
     selector = service["spec"].get("selector") or {}
-    publish = bool(service["spec"].get("publishNotReadyAddresses"))
+    publish = service["spec"].get("publishNotReadyAddresses") and "publish-not-ready-ignored" not in faults
     found = []
     for pod in pods:
         labels = pod["metadata"].get("labels") or {}
@@ -35,7 +35,7 @@ def backends(service: Obj, pods: Iterable[Obj], faults: frozenset[str]) -> list[
             continue
         serving = is_ready(pod) or "endpoints-unready-included" in faults
         terminating = bool(pod["metadata"].get("deletionTimestamp"))
-        ready = publish or (serving and not terminating)
+        ready = bool(publish) or (serving and not terminating)
         found.append(Backend(pod, _ports(service, pod), ready, serving, terminating))
     return found
 

@@ -97,6 +97,8 @@ class Engine:
         batch.nft = transition(None, masquerade_table(self.plan, self.faults)) + transition(
             None, FaultTable(self.plan, addresses, self._profile, self.faults).build()
         )
+        if "idle-connections-cut" in self.faults:
+            batch.sysctl.append(("netfilter/nf_conntrack_tcp_timeout_established", "1"))
         if "missing-node-route" in self.faults and addresses == self.plan.nodes[0] != self.plan.nodes[-1]:
             last = self.plan.nodes[-1]
             batch.shell += [f"ip route del {last.pod_cidr(family)}" for family in self.plan.families]

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.lab.dataplane.addressing import IPV4, nft_family, pod_network
+from pytest_cniconformance.lab.dataplane.addressing import IPV4, family_of, nft_family, pod_network
 from pytest_cniconformance.lab.dataplane.nft import Table, chain_name
+from pytest_cniconformance.lab.dataplane.servicefaults import SYSTEM_NAMESPACES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses
+    from pytest_cniconformance.lab.dataplane.hostports import HostPort
     from pytest_cniconformance.lab.dataplane.services import Endpoint, ServicePort
 
 MASQUERADE_MARK = 0x4000
 _MASQ = f"0x{MASQUERADE_MARK:x}"
-_SYSTEM_NAMESPACES = frozenset({"kube-system", "default"})
 
 
 class ProxyTable:
@@ -32,6 +33,7 @@ class ProxyTable:
         self._ip = nft_family(family)
         self._faults = faults
         self._skips_user_services = last_node and "service-rules-missing" in faults
+        self._node_ports_closed = "nodeport-on-one-node" in faults and node.index > 1
         self._table = Table(f"{self._ip} kube-proxy")
         self._service_ips: dict[str, str] = {}
         self._node_ports: dict[str, str] = {}
@@ -39,14 +41,16 @@ class ProxyTable:
         self._dead_ports: dict[str, str] = {}
         self._cluster_ips: set[str] = set()
 
-    def build(self, ports: Iterable[ServicePort]) -> Table:
-        """Compile all Services of the family."""
+    def build(self, ports: Iterable[ServicePort], host_ports: Iterable[HostPort] = ()) -> Table:
+        """Compile all Services of the family, and the host ports of the node."""
         for port in ports:
             if port.family != self._family:
                 continue
-            if self._skips_user_services and port.namespace not in _SYSTEM_NAMESPACES:
+            if self._skips_user_services and port.namespace not in SYSTEM_NAMESPACES:
                 continue
             self._service(port)
+        mapped = [p for p in host_ports if p.node == self._node.name and family_of(p.pod_ip) == self._family]
+        self._table.chain("host-ports", [r for p in mapped for r in p.rules("jump mark-for-masquerade")])
         self._skeleton()
         return self._table
 
@@ -55,8 +59,7 @@ class ProxyTable:
         everyone = port.endpoints
         here = port.local_endpoints(self._node.name)
         internal = here if port.internal_local else everyone
-        external_local = port.external_local and "lb-local-ignored" not in self._faults
-        external = here if external_local else everyone
+        external = here if port.external_local else everyone
 
         cluster_key = f"{port.cluster_ip} . {port.protocol} . {port.port}"
         if internal:
@@ -70,10 +73,10 @@ class ProxyTable:
         if not outside_keys and port.node_port is None:
             return
         node_key = f"{port.protocol} . {port.node_port}" if port.node_port is not None else None
-        if node_key and "nodeport-missing" in self._faults:
+        if self._node_ports_closed:
             node_key = None
         if everyone:
-            verdict = f"goto {self._external_chain(port, external, local=external_local)}"
+            verdict = f"goto {self._external_chain(port, external, local=port.external_local)}"
             self._service_ips.update(dict.fromkeys(outside_keys, verdict))
             if node_key:
                 self._node_ports[node_key] = verdict
@@ -91,6 +94,8 @@ class ProxyTable:
         name = chain_name("svc" if not port.internal_local else "svl", port.key)
         match = f"{self._ip} daddr {port.cluster_ip} {port.protocol} dport {port.port}"
         off_cluster = f"{match} {self._ip} saddr != {pod_network(self._family)} jump mark-for-masquerade"
+        if "service-source-rewritten" in self._faults and port.namespace not in SYSTEM_NAMESPACES:
+            off_cluster = "jump mark-for-masquerade"
         return self._table.chain(name, [off_cluster, *self._spread(port, endpoints)])
 
     def _external_chain(self, port: ServicePort, endpoints: Sequence[Endpoint], *, local: bool) -> str:
@@ -114,20 +119,19 @@ class ProxyTable:
     def _spread(self, port: ServicePort, endpoints: Sequence[Endpoint]) -> list[str]:
         chains = [self._endpoint_chain(port, endpoint) for endpoint in endpoints]
         rules = []
-        if self._has_affinity(port):
+        if port.affinity_seconds is not None:
             rules += [
                 f"{self._ip} saddr @{self._affinity_set(port, endpoint)} goto {chain}"
                 for endpoint, chain in zip(endpoints, chains, strict=True)
             ]
-        if "service-sticky" in self._faults or len(chains) == 1:
+        if len(chains) == 1:
             rules.append(f"goto {chains[0]}")
         else:
+            if "service-skewed" in self._faults:
+                chains += chains[:1] * len(chains)
             choices = ", ".join(f"{i} : goto {chain}" for i, chain in enumerate(chains))
             rules.append(f"numgen random mod {len(chains)} vmap {{ {choices} }}")
         return rules
-
-    def _has_affinity(self, port: ServicePort) -> bool:
-        return port.affinity_seconds is not None and "affinity-ignored" not in self._faults
 
     def _affinity_set(self, port: ServicePort, endpoint: Endpoint) -> str:
         name = chain_name("aff", f"{port.key}/{endpoint.ip}/{endpoint.port}")
@@ -142,7 +146,7 @@ class ProxyTable:
         if "hairpin-broken" not in self._faults:
             # A pod that is sent to itself must see another source, or it answers itself directly.
             rules.append(f"{self._ip} saddr {endpoint.ip} jump mark-for-masquerade")
-        if self._has_affinity(port):
+        if port.affinity_seconds is not None:
             rules.append(f"update @{self._affinity_set(port, endpoint)} {{ {self._ip} saddr }}")
         target = f"[{endpoint.ip}]" if ":" in endpoint.ip else endpoint.ip
         rules.append(f"meta l4proto {port.protocol} dnat to {target}:{endpoint.port}")
@@ -159,13 +163,15 @@ class ProxyTable:
         table.set("cluster-ips", f"type {kind};", self._cluster_ips)
         table.set("nodeport-ips", f"type {kind};", [self._node.underlay(self._family)])
 
-        table.chain("mark-for-masquerade", [f"meta mark set meta mark | {_MASQ}"])
+        mark = [] if "masquerade-missing" in self._faults else [f"meta mark set meta mark | {_MASQ}"]
+        table.chain("mark-for-masquerade", mark)
         table.chain("reject-chain", ["meta l4proto tcp reject with tcp reset", "reject"])
         table.chain(
             "services",
             [
                 f"{ip} daddr . meta l4proto . th dport vmap @service-ips",
                 f"{ip} daddr @nodeport-ips meta l4proto . th dport vmap @service-nodeports",
+                f"{ip} daddr @nodeport-ips goto host-ports",
             ],
         )
         table.chain(
@@ -179,7 +185,8 @@ class ProxyTable:
             [] if "no-endpoints-dropped" in self._faults else [f"{ip} daddr @cluster-ips goto reject-chain"]
         )
         table.chain("nat-prerouting", ["jump services"], "type nat hook prerouting priority dstnat;")
-        table.chain("nat-output", ["jump services"], "type nat hook output priority -100;")
+        from_host = [] if "host-clients-ignored" in self._faults else ["jump services"]
+        table.chain("nat-output", from_host, "type nat hook output priority -100;")
         table.chain(
             "nat-postrouting",
             [
@@ -204,9 +211,12 @@ def proxy_tables(
     node: NodeAddresses,
     families: Iterable[str],
     ports: Sequence[ServicePort],
+    host_ports: Sequence[HostPort],
     faults: Collection[str],
     *,
     last_node: bool,
 ) -> list[Table]:
     """Compile the tables of one node, one per family. ``last_node`` places faults that hit one node only."""
-    return [ProxyTable(node, family, faults, last_node=last_node).build(ports) for family in families]
+    return [
+        ProxyTable(node, family, faults, last_node=last_node).build(ports, host_ports) for family in families
+    ]

@@ -5,7 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.lab.dataplane.addressing import IPV4, nft_family, pod_network
+from pytest_cniconformance.lab.dataplane.addressing import (
+    IPV4,
+    host_address,
+    nft_family,
+    outside_address,
+    pod_network,
+)
 from pytest_cniconformance.lab.dataplane.nft import Table
 from pytest_cniconformance.lab.dataplane.policytable import DELAY_DEVICE
 
@@ -48,12 +54,13 @@ class FaultTable:
 
     def build(self) -> Table:
         """Compile; empty without such faults."""
-        rules: dict[str, list[str]] = {"forward": [], "input": [], "output": []}
+        rules: dict[str, list[str]] = {"forward": [], "input": [], "output": [], "prerouting": []}
         for family in self._plan.families:
             self._reachability(family, rules)
         for hook, lines in rules.items():
             if lines:
-                self._table.chain(hook, lines, f"type filter hook {hook} priority filter - 5;")
+                priority = "raw" if hook == "prerouting" else "filter - 5"
+                self._table.chain(hook, lines, f"type filter hook {hook} priority {priority};")
         if DELAY_FAULTS & set(self._faults):
             self._delay()
         return self._table
@@ -88,6 +95,10 @@ class FaultTable:
                 f'oifname "{self._profile.tunnel}" {ip} daddr {pods} ct state new drop',
                 f'oifname != "lo" meta skuid != 0 {ip} daddr {local} ct state new drop',
             ]
+        if "nodeport-outside-blocked" in faults:
+            strangers = ", ".join((outside_address(family), host_address(family)))
+            match = f"{ip} saddr {{ {strangers} }} meta l4proto {{ tcp, udp }} th dport 30000-32767"
+            rules["prerouting"].append(f"{match} drop")
         if "pod-to-node-blocked" in faults:
             opening = f"{ip} saddr {local} meta l4proto {{ tcp, udp }} ct state new"
             rules["input"].append(f"{opening} drop")

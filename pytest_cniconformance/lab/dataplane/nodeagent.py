@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.dataplane.addressing import family_of
 from pytest_cniconformance.lab.dataplane.commands import Batch, Commands
+from pytest_cniconformance.lab.dataplane.healthchecks import HealthChecks
 from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
 from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, add_redirects
@@ -17,17 +18,19 @@ from pytest_cniconformance.lab.dataplane.policy import SEMANTICS
 from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 from pytest_cniconformance.lab.dataplane.selfblock import SelfBlocker
-from pytest_cniconformance.lab.dataplane.services import udp_flows
+from pytest_cniconformance.lab.dataplane.services import flows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
     from pytest_cniconformance.lab.dataplane.profiles import Profile
     from pytest_cniconformance.lab.dataplane.seams import PodNet, Zygote
+    from pytest_cniconformance.lab.dataplane.services import ServicePort
     from pytest_cniconformance.lab.dataplane.state import State
 
+_FLAP_SECONDS = 0.2
 _log = logging.getLogger(__name__)
 
 
@@ -57,7 +60,8 @@ class NodeAgent:
         self._read = read
         self._connected = connected
         self._applied: dict[str, Table | None] = {}
-        self._flows: set[tuple[str, int, str, int]] = set()
+        self._flows: dict[str, set[tuple[str, int, str, int]]] = {}
+        self._health = HealthChecks(zygote, node.name, faults)
         self._announced: set[str] = set()
         self._proxy = NodeProxy(zygote, node.name, directory, plan, faults)
         self._self_blocker = SelfBlocker(self._commands, faults)
@@ -119,6 +123,7 @@ class NodeAgent:
             self.node,
             self._plan.families,
             state.ports,
+            state.host_ports,
             self._faults,
             last_node=self.node == self._plan.nodes[-1] and len(self._plan.nodes) > 1,
         )
@@ -143,12 +148,17 @@ class NodeAgent:
         await self._self_blocker.update(
             {net.netns: net for node, net in self._connected.values() if node == self.node.name}, isolated
         )
-        await self._forget(udp_flows(state.ports))
+        await self._forget(state.ports)
+        await self._health.update(
+            {p.health_port: p.ready_on(self.node.name) for p in state.ports if p.health_port}
+        )
         await self._announce({ip for ip, owner in state.announced.items() if owner == self.node.name})
 
     async def _apply(self, tables: list[Table]) -> None:
         script = "".join(transition(self._applied.get(table.name), table) for table in tables)
         if script:
+            if "service-rules-flap" in self._faults:
+                await self._flap(tables)
             try:
                 await self._commands.nft(self.node.name, script, what="programming rules")
             except DataplaneError:
@@ -157,12 +167,29 @@ class NodeAgent:
                 raise
         self._applied = {table.name: table for table in tables}
 
-    async def _forget(self, flows: set[tuple[str, int, str, int]]) -> None:
+    async def _flap(self, tables: list[Table]) -> None:
+        """Take the proxy's rules away for a moment before the new ones come, where they change."""
+        for table in tables:
+            old = self._applied.get(table.name)
+            if table.name.endswith("kube-proxy") and old is not None and transition(old, table):
+                await self._commands.nft(self.node.name, f"delete table {table.name}\n", what="a fault")
+                self._applied[table.name] = None
+                await asyncio.sleep(_FLAP_SECONDS)
+
+    async def _forget(self, ports: Iterable[ServicePort]) -> None:
         """Make conntrack forget UDP paths that are gone, and silence about Services that now have endpoints."""
-        stale = self._flows - flows
-        self._flows = flows
-        if stale:
-            await run_helper(self._zygote, self.node.name, "forget", {"flows": sorted(stale)})
+        wrong = "tcp" if "connections-cut-on-change" in self._faults else ""
+        for protocol in ("udp", wrong) if wrong else ("udp",):
+            found = flows(ports, protocol, [self.node.underlay(family) for family in self._plan.families])
+            before = self._flows.get(protocol, set())
+            stale = before - found
+            if protocol == wrong:
+                changed = {flow[:2] for flow in before ^ found}
+                stale = {(*front, "", 0) for front in changed if any(flow[:2] == front for flow in before)}
+            self._flows[protocol] = found
+            if stale and "udp-conntrack-stale" not in self._faults:
+                arguments = {"flows": sorted(stale), "protocol": protocol}
+                await run_helper(self._zygote, self.node.name, "forget", arguments)
 
     async def _announce(self, addresses: set[str]) -> None:
         gone, new = self._announced - addresses, addresses - self._announced

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from pytest_cniconformance.lab.dataplane.addressing import IPV6, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from pytest_cniconformance.lab.dataplane.seams import Obj
 
-_SERVICE_NAME = "kubernetes.io/service-name"
+SERVICE_NAME = "kubernetes.io/service-name"
+MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _DEFAULT_AFFINITY_SECONDS = 10800
 
 
@@ -38,12 +39,15 @@ class ServicePort:
     family: str
     cluster_ip: str
     endpoints: tuple[Endpoint, ...]
+    terminating: tuple[Endpoint, ...] = ()
+    """Those that still serve: used where no ready one is left, in the cluster or, by a policy, on the node."""
     node_port: int | None = None
     external_ips: tuple[str, ...] = ()
     load_balancer_ips: tuple[str, ...] = ()
     external_local: bool = False
     internal_local: bool = False
     affinity_seconds: int | None = None
+    health_port: int | None = None
 
     @property
     def key(self) -> str:
@@ -52,7 +56,12 @@ class ServicePort:
 
     def local_endpoints(self, node: str) -> tuple[Endpoint, ...]:
         """Those on one node."""
-        return tuple(e for e in self.endpoints if e.node == node)
+        here = tuple(e for e in self.endpoints if e.node == node)
+        return here or tuple(e for e in self.terminating if e.node == node)
+
+    def ready_on(self, node: str) -> int:
+        """Count the ready endpoints on one node, as its health check tells load balancers."""
+        return sum(e.node == node and e not in self.terminating for e in self.endpoints)
 
 
 def service_ports(services: Iterable[Obj], slices: Iterable[Obj]) -> list[ServicePort]:
@@ -60,7 +69,7 @@ def service_ports(services: Iterable[Obj], slices: Iterable[Obj]) -> list[Servic
     by_service: dict[tuple[str, str], list[Obj]] = {}
     for item in slices:
         meta = item["metadata"]
-        service = (meta.get("labels") or {}).get(_SERVICE_NAME)
+        service = (meta.get("labels") or {}).get(SERVICE_NAME)
         if service:
             by_service.setdefault((meta["namespace"], service), []).append(item)
     ports: list[ServicePort] = []
@@ -93,23 +102,28 @@ def _of_service(service: Obj, slices: list[Obj]) -> list[ServicePort]:
             port=int(port["port"]),
             family=family,
             cluster_ip=address,
-            endpoints=_endpoints(slices, port, family),
+            endpoints=ready or terminating,
+            terminating=terminating,
             node_port=int(port["nodePort"]) if exposed and port.get("nodePort") else None,
             external_ips=tuple(ip for ip in spec.get("externalIPs") or [] if family_of(ip) == family),
             load_balancer_ips=tuple(ip for ip in balanced if family_of(ip) == family),
             external_local=spec.get("externalTrafficPolicy") == "Local",
             internal_local=spec.get("internalTrafficPolicy") == "Local",
             affinity_seconds=affinity,
+            health_port=spec.get("healthCheckNodePort"),
         )
         for address in addresses
         if address not in {"None", ""}
         for family in (family_of(address),)
         for port in spec.get("ports") or []
+        for ready, terminating in (_endpoints(slices, port, family),)
     ]
 
 
-def _endpoints(slices: list[Obj], port: dict[str, Any], family: str) -> tuple[Endpoint, ...]:
-    """Ready endpoints; failing those, terminating ones that still serve (KEP-1669)."""
+def _endpoints(
+    slices: list[Obj], port: dict[str, Any], family: str
+) -> tuple[tuple[Endpoint, ...], tuple[Endpoint, ...]]:
+    """Ready endpoints, and terminating ones that still serve (KEP-1669)."""
     wanted_type = "IPv6" if family == IPV6 else "IPv4"
     wanted = (port.get("name") or "", port.get("protocol") or "TCP")
     ready: set[Endpoint] = set()
@@ -134,20 +148,27 @@ def _endpoints(slices: list[Obj], port: dict[str, Any], family: str) -> tuple[En
                 ready |= found
             elif conditions.get("serving") and conditions.get("terminating"):
                 serving |= found
-    return tuple(sorted(ready or serving, key=lambda e: (e.ip, e.port)))
+    return tuple(sorted(ready, key=_address)), tuple(sorted(serving, key=_address))
 
 
-def udp_flows(ports: Iterable[ServicePort]) -> set[tuple[str, int, str, int]]:
-    """Give (service address, port, endpoint address, endpoint port) of every UDP path.
+def _address(endpoint: Endpoint) -> tuple[str, int]:
+    return endpoint.ip, endpoint.port
+
+
+def flows(
+    ports: Iterable[ServicePort], protocol: str, node_addresses: Collection[str]
+) -> set[tuple[str, int, str, int]]:
+    """Give (service address, port, endpoint address, endpoint port) of every path of a protocol through a node.
 
     Conntrack remembers them longer than they are right. A Service without endpoints has the endpoint ``("", 0)``.
     """
-    flows: set[tuple[str, int, str, int]] = set()
+    found: set[tuple[str, int, str, int]] = set()
     for port in ports:
-        if port.protocol != "udp":
+        if port.protocol != protocol:
             continue
-        for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
-            flows |= {(address, port.port, e.ip, e.port) for e in port.endpoints} or {
-                (address, port.port, "", 0)
-            }
-    return flows
+        fronts = [(ip, port.port) for ip in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)]
+        if port.node_port is not None:
+            fronts += [(ip, port.node_port) for ip in node_addresses if family_of(ip) == port.family]
+        ends = [(e.ip, e.port) for e in port.endpoints] or [("", 0)]
+        found |= {(*front, *end) for front in fronts for end in ends}
+    return found

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_cniconformance.lab.dataplane import ciliumpolicy, networkpolicy
+from pytest_cniconformance.lab.dataplane.hostports import HostPort, host_ports
 from pytest_cniconformance.lab.dataplane.loadbalancer import owners
 from pytest_cniconformance.lab.dataplane.policy import SEMANTICS, Policy
+from pytest_cniconformance.lab.dataplane.servicefaults import ServiceFaults
 from pytest_cniconformance.lab.dataplane.services import ServicePort, service_ports
 from pytest_cniconformance.lab.dataplane.view import View, snapshot
 
@@ -31,6 +33,7 @@ class State:
     view: View
     policies: tuple[Policy, ...]
     ports: tuple[ServicePort, ...]
+    host_ports: tuple[HostPort, ...]
     announced: Mapping[str, str]
 
 
@@ -41,16 +44,18 @@ class StateReader:
         self._profile = profile
         self._store = store
         self._faults = faults
+        self._distort = ServiceFaults(faults)
         self._remembered: dict[str, Obj] = {}
 
     def read(self, connected: Mapping[str, tuple[str, PodNet]]) -> State:
         """Compile the present content of the store."""
         services = self._store.list("services")
-        ports = tuple(service_ports(services, self._store.list(ENDPOINT_SLICES)))
+        slices = self._distort.slices(self._store.list(ENDPOINT_SLICES))
         return State(
             view=snapshot(self._store, connected),
             policies=tuple(self._policies()),
-            ports=ports,
+            ports=tuple(self._distort.ports(services, service_ports(services, slices))),
+            host_ports=host_ports(self._store.list("pods"), connected, self._faults),
             announced=owners(services, self._faults),
         )
 

@@ -15,7 +15,8 @@ class Fault:
     """A defect that the lab can show on demand.
 
     ``mimics`` names the real issue (repository#number or URL) or says what it stands for; ``caught_by`` are
-    the requirement ids of which at least one must fail; ``profiles`` are the dataplane profiles that can show it.
+    the requirement ids of which at least one must fail; ``profiles`` are the dataplane profiles that can show it,
+    ``families`` the address families that the lab needs for it.
     """
 
     name: str
@@ -24,3 +25,4 @@ class Fault:
     mimics: str
     caught_by: tuple[str, ...]
     profiles: tuple[str, ...] = ALL_PROFILES
+    families: tuple[str, ...] = ("ipv4",)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of reachability, Services and latency."""
+"""Faults of reachability and latency."""
 
 from __future__ import annotations
 
@@ -109,51 +109,6 @@ _REACHABILITY = (
     ),
 )
 
-_SERVICES = (
-    Fault(
-        "service-rules-missing",
-        "services",
-        "the last node has no rules for Services outside kube-system and default",
-        "kubernetes/kubernetes#70493",
-        ("SVC-CLUSTERIP", "CT-SVC-IP"),
-    ),
-    Fault(
-        "service-sticky",
-        "services",
-        "every connection to a Service goes to the first endpoint",
-        "kubernetes/kubernetes#24322, #28674",
-        ("SVC-SPREAD",),
-    ),
-    Fault(
-        "affinity-ignored",
-        "services",
-        "sessionAffinity ClientIP has no effect",
-        "kubernetes/kubernetes#55429",
-        ("SVC-AFFINITY",),
-    ),
-    Fault(
-        "nodeport-missing",
-        "services",
-        "NodePorts are answered on no node",
-        "NodePorts bound to one interface or closed by a host firewall",
-        ("SVC-NODEPORT",),
-    ),
-    Fault(
-        "no-endpoints-dropped",
-        "services",
-        "a Service without endpoints swallows connections instead of refusing them",
-        "proxies without REJECT rules for Services that have no endpoints",
-        ("SVC-NOEP",),
-    ),
-    Fault(
-        "endpoints-include-dead",
-        "services",
-        "an address that no pod has is among the endpoints of every Service",
-        "kubernetes/kubernetes#67875, #51445",
-        ("SVC-SPREAD",),
-    ),
-)
-
 _LATENCY = (
     Fault(
         "slow-overlay",
@@ -180,4 +135,4 @@ _LATENCY = (
     ),
 )
 
-NETWORK_FAULTS: tuple[Fault, ...] = (*_REACHABILITY, *_SERVICES, *_LATENCY)
+NETWORK_FAULTS: tuple[Fault, ...] = (*_REACHABILITY, *_LATENCY)

@@ -14,12 +14,13 @@ from pytest_cniconformance.lab.faults.fault import Fault
 from pytest_cniconformance.lab.faults.loadbalancer import LOADBALANCER_FAULTS
 from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
 from pytest_cniconformance.lab.faults.policy import POLICY_FAULTS
+from pytest_cniconformance.lab.faults.services import SERVICE_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
+    fault.name: fault for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *SERVICE_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
 }
 
 

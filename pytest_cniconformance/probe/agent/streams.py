@@ -3,8 +3,8 @@
 
 ``{`` starts the JSON line protocol: a request line ``{n: nonce, l: payload bytes (-1: until end of stream), e: echo,
 h: hash, g: bytes to give, q: close afterwards}`` and its payload are answered by a line ``{n, i: identity, o: own
-port, p: peer address, b: bytes seen, h: sha256}``, then the echo or the gift. ``=`` starts a line that is sent back as it came, for
-round trips without the cost of JSON. Anything else is HTTP/1.1.
+port, p: peer address, b: bytes seen, h: sha256}``, then the echo or the gift. ``=`` starts a line that is sent back as
+it came, for round trips without the cost of JSON. Anything else is HTTP/1.1.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delete UDP entries from conntrack, so that a client stops talking to an endpoint that is gone.
+"""Delete entries of a protocol from conntrack, so that a client stops talking to an endpoint that is gone.
 
-stdin: ``{"flows": [["10.96.0.10", 53, "10.244.1.2", 53], ...]}``: entries whose original destination is the
-first pair and whose answers come from the second; an empty second address means any.
+stdin: ``{"protocol": "udp", "flows": [["10.96.0.10", 53, "10.244.1.2", 53], ...]}``: entries whose original
+destination is the first pair and whose answers come from the second; an empty second address means any.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _NETLINK_NETFILTER = 12
 _CTNETLINK = 1 << 8
 _GET, _DELETE = 1, 2
 _TUPLE_ORIGINAL, _TUPLE_REPLY = 1, 2
-_UDP = 17
+_NUMBERS = {"tcp": 6, "udp": 17}
 
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -74,7 +74,9 @@ def dump(sock: socket.socket, family: int) -> list[dict[int, bytes]]:
 
 def main() -> None:
     """Delete what matches."""
-    flows = {(ip, port, end, end_port) for ip, port, end, end_port in json.load(sys.stdin)["flows"]}
+    wanted = json.load(sys.stdin)
+    flows = {(ip, port, end, end_port) for ip, port, end, end_port in wanted["flows"]}
+    number = _NUMBERS[wanted["protocol"]]
     wild = {(ip, port) for ip, port, end, _ in flows if not end}
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER) as sock:
         sock.bind((0, 0))
@@ -83,7 +85,7 @@ def main() -> None:
             for entry in dump(sock, family):
                 original = parse_tuple(entry[_TUPLE_ORIGINAL])
                 reply = parse_tuple(entry[_TUPLE_REPLY])
-                if original.get("protocol") != _UDP:
+                if original.get("protocol") != number:
                     continue
                 service = (original.get("dst"), original.get("dport"))
                 if service in wild or (*service, reply.get("src"), reply.get("sport")) in flows:

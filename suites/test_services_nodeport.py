@@ -181,6 +181,7 @@ def test_an_external_name_becomes_a_cluster_ip(cni_grid: Grid, cni_services: Ser
     cni_services.create(
         "from-name", None, [], namespace="y", type="ExternalName", externalName="example.invalid"
     )
+    cni_services.barrier("y")
     service = cni_services.create(
         "from-name", {"pod": "b"}, [port(8000, 80)], namespace="y", endpoints=1, type="ClusterIP"
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.dataplane.services import ServicePort
     from pytest_cniconformance.lab.dataplane.state import State
 
-_FLAP_SECONDS = 0.2
+_FLAP_SECONDS = 1.2  # long enough that a second SYN is lost too
 _log = logging.getLogger(__name__)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.dataplane.services import Endpoint, ServicePort
 
 SYSTEM_NAMESPACES = frozenset({"kube-system", "default"})
+_CONTROLLER = "endpointslice-controller.k8s.io"
 _FOR_EVER = 86400
 
 
@@ -65,7 +66,7 @@ class ServiceFaults:
                 one
                 for one in found
                 if one["metadata"]["namespace"] in SYSTEM_NAMESPACES
-                or MANAGED_BY in (one["metadata"].get("labels") or {})
+                or (one["metadata"].get("labels") or {}).get(MANAGED_BY) == _CONTROLLER
             ]
         if "only-first-slice" in self._faults:
             chosen: dict[tuple[str, ...], Obj] = {}

@@ -66,12 +66,12 @@ def test_one_port_number_serves_two_protocols(cni_grid: Grid, cni_services: Serv
 def test_a_named_target_port_is_each_pods_own(cni_grid: Grid, cni_services: Services) -> None:
     """A named target port leads to the number that each backend gives that name."""
     service = cni_services.create("namedport", ALL, [port(8000, "web")], namespace="y")
-    for name, number in (("a", 80), ("c", 82)):
+    for name, number in (("a", 82), ("c", 8080)):
         alone = cni_services.create(f"named-{name}", {"pod": name}, [port(8000, "web")], namespace="y")
         probes = probes_to(["x/a"], [alone.cluster_ip], 8000)
         expect_answers(cni_grid, probes, {f"y/{name}"}, "named port", port=number)
     expect_exactly(cni_grid, "x/a", service.cluster_ip, 8000, BACKENDS, "named port over all backends")
-    wanted = {"y/a": 80, "y/b": 80, "y/c": 82}
+    wanted = {"y/a": 82, "y/b": 82, "y/c": 8080}
 
     def wrong() -> str | None:
         for seen in cni_grid.probe(*probes_to(["x/a"] * 20, [service.cluster_ip], 8000)):

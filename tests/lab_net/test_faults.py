@@ -9,6 +9,7 @@ import pytest
 
 from pytest_cniconformance.lab.dataplane.l7 import envoy_binary
 from pytest_cniconformance.lab.faults import FAULTS, Active
+from pytest_cniconformance.lab.faults.services import SERVICE_FAULTS
 from tests.lab_net.conftest import l7_world, policy_world, spread_world
 from tests.lab_net.test_l7 import serving_policy
 
@@ -30,7 +31,6 @@ ELSEWHERE = {
     "dns-nxdomain-cross-namespace",
     "dns-slow",
     "dns-wrong-service-address",
-    "endpoints-include-dead",
     "lb-no-address",
     "lb-wrong-pool",
     "pod-ip-duplicate",
@@ -412,7 +412,8 @@ def test_a_sound_dataplane_shows_no_http_symptom(tmp_path: Path) -> None:
 
 
 def test_every_fault_has_a_test_and_names_its_check() -> None:
-    assert set(FAULTS) == {*POLICY, *NETWORK, *L7, *ELSEWHERE}
+    services = {fault.name for fault in SERVICE_FAULTS}  # tests/e2e shows each by the checks that catch it
+    assert set(FAULTS) == {*POLICY, *NETWORK, *L7, *ELSEWHERE, *services}
     assert all(fault.caught_by and fault.mimics and fault.summary for fault in FAULTS.values())
 
 

@@ -65,7 +65,7 @@ class ProxyTable:
         if internal:
             self._service_ips[cluster_key] = f"goto {self._cluster_chain(port, internal)}"
         else:
-            self._dead_ips[cluster_key] = self._no_endpoints(dropped=bool(everyone))
+            self._dead_ips[cluster_key] = self._no_endpoints(port, dropped=bool(everyone))
 
         outside_keys = [
             f"{ip} . {port.protocol} . {port.port}" for ip in (*port.external_ips, *port.load_balancer_ips)
@@ -81,13 +81,15 @@ class ProxyTable:
             if node_key:
                 self._node_ports[node_key] = verdict
         if not external:
-            dead = self._no_endpoints(dropped=bool(everyone))
+            dead = self._no_endpoints(port, dropped=bool(everyone))
             self._dead_ips.update(dict.fromkeys(outside_keys, dead))
             if node_key:
                 self._dead_ports[node_key] = dead
 
-    def _no_endpoints(self, *, dropped: bool) -> str:
+    def _no_endpoints(self, port: ServicePort, *, dropped: bool) -> str:
         """Drop where a policy leaves no local endpoint; refuse where there is no endpoint at all."""
+        if port.protocol == "udp" and "udp-conntrack-stale" in self._faults:
+            return "accept"  # untranslated, and conntrack will remember
         return "drop" if dropped or "no-endpoints-dropped" in self._faults else "goto reject-chain"
 
     def _cluster_chain(self, port: ServicePort, endpoints: Sequence[Endpoint]) -> str:

@@ -18,6 +18,7 @@ from pytest_cniconformance.lab.dataplane.policy import SEMANTICS
 from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 from pytest_cniconformance.lab.dataplane.selfblock import SelfBlocker
+from pytest_cniconformance.lab.dataplane.servicefaults import SYSTEM_NAMESPACES
 from pytest_cniconformance.lab.dataplane.services import flows
 
 if TYPE_CHECKING:
@@ -144,6 +145,10 @@ class NodeAgent:
             add_redirects(compiled)
             isolated = compiled.isolated
             await self._proxy.update(compiled)
+        if "service-rules-flap" in self._faults and any(
+            p.namespace not in SYSTEM_NAMESPACES for p in state.ports
+        ):
+            await self._flap(tables)
         await self._apply(tables)
         await self._self_blocker.update(
             {net.netns: net for node, net in self._connected.values() if node == self.node.name}, isolated
@@ -157,8 +162,6 @@ class NodeAgent:
     async def _apply(self, tables: list[Table]) -> None:
         script = "".join(transition(self._applied.get(table.name), table) for table in tables)
         if script:
-            if "service-rules-flap" in self._faults:
-                await self._flap(tables)
             try:
                 await self._commands.nft(self.node.name, script, what="programming rules")
             except DataplaneError:

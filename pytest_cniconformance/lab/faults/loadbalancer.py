@@ -18,14 +18,14 @@ LOADBALANCER_FAULTS: tuple[Fault, ...] = (
         "loadbalancer",
         "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
         "cilium/cilium#9284, metallb/metallb#263",
-        ("LB-ETP-LOCAL",),
+        ("LB-ETP-LOCAL", "SVC-ETP-LOCAL-SOURCE"),
     ),
     Fault(
         "lb-local-ignored",
         "loadbalancer",
         "externalTrafficPolicy Local is treated like Cluster: forwarded to other nodes, source rewritten",
         "kubernetes/kubernetes#97073",
-        ("LB-ETP-LOCAL",),
+        ("LB-ETP-LOCAL", "SVC-ETP-LOCAL-SOURCE", "SVC-ETP-LOCAL-NODE"),
     ),
     Fault(
         "lb-no-address",

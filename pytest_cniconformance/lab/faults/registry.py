@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FAULTS: dict[str, Fault] = {
-    fault.name: fault for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *SERVICE_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
+    fault.name: fault
+    for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *SERVICE_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
 }
 
 

@@ -255,9 +255,10 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     ),
     _service(
         "udp-conntrack-stale",
-        "UDP flows stay with an endpoint that is gone",
+        "UDP flows stay with an endpoint that is gone, or with the address of a Service that had none",
         "kubernetes/kubernetes#19029, #48370, #105657, #125467",
         "SVC-UDP-STALE",
+        "SVC-UDP-LATE",
     ),
     _service(
         "connections-cut-on-change",

@@ -61,7 +61,7 @@ OPTIONS = (
     ),
     Option(
         "slo",
-        "latency objectives: a TOML file or the name of a bundled profile (default: default)",
+        "latency and convergence objectives: a TOML file or the name of a bundled profile (default: default)",
         "PROFILE",
     ),
     Option("timeout-scale", "multiply every deadline, for slow clusters (default: 1)", "FACTOR"),
@@ -102,6 +102,7 @@ MARKERS = (
 )
 
 AUTHOR_FIXTURES = (
+    "cni_convergence",
     "cni_external",
     "cni_grid",
     "cni_kube",
@@ -111,6 +112,7 @@ AUTHOR_FIXTURES = (
     "cni_profile",
     "cni_pykube",
     "cni_services",
+    "cni_startup",
     "cni_trait",
 )
 """Fixtures for test authors (:mod:`pytest_cniconformance.fixtures`); they skip without ``--cni``."""

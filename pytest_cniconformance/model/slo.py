@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A service level objective on a latency, and the three-valued verdict on it."""
+"""A service level objective on a latency or on convergence, and the three-valued verdict on it."""
 
 from __future__ import annotations
 
@@ -29,5 +29,8 @@ class Slo:
     over_baseline: bool = False
 
     def __str__(self) -> str:
-        what = "over the host-network baseline" if self.over_baseline else "round trip"
+        if self.over_baseline:
+            what = "over the host-network baseline"
+        else:
+            what = "until in effect" if self.path.startswith("policy-convergence/") else "round trip"
         return f"{self.path}: p{self.percentile:g} ≤ {self.limit_ms:g} ms {what}"

@@ -26,7 +26,7 @@ AGENT_FOLDER_IN_POD = "/cniconformance"
 
 
 def agent_command(
-    mode: Literal["serve", "probe"],
+    mode: Literal["serve", "probe", "first"],
     identity: str,
     *,
     python: str = "python3",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CONFIG_MAP = "cniconformance-agent"
 CONTAINER = "agent"
+FIRST_CONTAINER = "first"
 DEFAULT_IMAGE = "docker.io/library/python:3.13-alpine"
 
 Obj = dict[str, Any]
@@ -116,6 +117,29 @@ def probe_pod(
         "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
         "spec": {**pod_spec, **(spec or {})},
     }
+
+
+def first_packets_pod(
+    pod: Obj,
+    *,
+    listen: int = 80,
+    targets: Sequence[tuple[str, int]] = (),
+    calls: Sequence[tuple[str, int]] = (),
+    window_ms: int = 100,
+) -> Obj:
+    """Return the probe pod ``pod`` with an init container before it that acts from the pod's first instant.
+
+    It connects to each of ``targets`` every few milliseconds, listens on TCP port ``listen``, and sends beacons to
+    ``calls``; it goes on until the pod is deleted, and its log (container ``first``) tells what it saw.
+    """
+    agent = pod["spec"]["containers"][0]
+    identity = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    words = [*agent_command("first", identity), "--listen", f"TCP:{listen}", "--window", str(window_ms)]
+    words += [word for host, port in targets for word in ("--to", f"{host}_{port}")]
+    words += [word for host, port in calls for word in ("--call", f"{host}_{port}")]
+    first = {key: value for key, value in agent.items() if key != "ports"}
+    first |= {"name": FIRST_CONTAINER, "command": words}
+    return {**pod, "spec": {**pod["spec"], "initContainers": [first]}}
 
 
 def _port(

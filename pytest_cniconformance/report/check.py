@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_cniconformance.model.convergence import Convergence
 from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, Mismatch
 from pytest_cniconformance.model.measurement import Measurement
 from pytest_cniconformance.model.requirement import Level, Outcome
@@ -183,6 +184,7 @@ class CheckRecord:
     mismatches: tuple[MismatchRecord, ...] = ()
     matrices: tuple[MatrixRecord, ...] = ()
     measurements: tuple[Measurement, ...] = ()
+    convergence: tuple[Convergence, ...] = ()
     traits: tuple[Trait, ...] = ()
     manifests: tuple[str, ...] = ()
     reproduce: tuple[str, ...] = ()

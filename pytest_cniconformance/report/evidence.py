@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pytest_cniconformance.model.convergence import Convergence
 from pytest_cniconformance.model.matrix import Cell, Decision, Mismatch
 from pytest_cniconformance.model.measurement import Measurement
 from pytest_cniconformance.model.verdict import Observation
@@ -35,10 +36,11 @@ def check_record(
 ) -> CheckRecord:
     """Build the record of one check from its requirement, its outcome and its evidence.
 
-    ``evidence`` may hold ``mismatches``, ``matrices`` (or one ``matrix``), ``measurements``, ``traits``,
-    ``manifests``, ``reproduce`` and ``notes``; each item is a value of the model, a record, or the builtins of a record.
-    Manifests are YAML text or Kubernetes objects. A matrix that is plain text, and notes, are kept in
-    ``details``. Unknown keys are kept as text in ``details``: evidence is never lost for a misspelt key.
+    ``evidence`` may hold ``mismatches``, ``matrices`` (or one ``matrix``), ``measurements``, ``convergence``,
+    ``traits``, ``manifests``, ``reproduce`` and ``notes``; each item is a value of the model, a record, or the
+    builtins of a record. Manifests are YAML text or Kubernetes objects. A matrix that is plain text, and notes,
+    are kept in ``details``. Unknown keys are kept as text in ``details``: evidence is never lost for a misspelt
+    key.
     """
     data = dict(evidence or {})
     matrices = [*_listed(data.pop("matrices", ())), *_listed(data.pop("matrix", ()))]
@@ -48,6 +50,7 @@ def check_record(
         "mismatches": tuple(_mismatch(item) for item in _listed(data.pop("mismatches", ()))),
         "matrices": tuple(_record(MatrixRecord, item) for item in matrices if not isinstance(item, str)),
         "measurements": tuple(_record(Measurement, item) for item in _listed(data.pop("measurements", ()))),
+        "convergence": tuple(_record(Convergence, item) for item in _listed(data.pop("convergence", ()))),
         "traits": tuple(_trait(item, requirement.id) for item in _listed(data.pop("traits", ()))),
         "manifests": tuple(_manifest(item) for item in _listed(data.pop("manifests", ()))),
         "reproduce": tuple(str(item) for item in _listed(data.pop("reproduce", ()))),

@@ -68,6 +68,8 @@ def _environment() -> Environment:
         "us": view.microseconds,
         "quantile": view.quantile,
         "interval": view.interval,
+        "spread_of": view.spread_of,
+        "ms": view.milliseconds,
         "slo_looks": view.SLOS,
         "slo_found": view.slo_found,
         "name_of": name_of,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from pytest_cniconformance.model.convergence import ANY_EVENT
 from pytest_cniconformance.model.requirement import Outcome
 from pytest_cniconformance.report.summary import name_of
 from pytest_cniconformance.report.text import one_line
@@ -17,8 +18,10 @@ from pytest_cniconformance.report.view import (
     attention,
     duration,
     microseconds,
+    milliseconds,
     presentable,
     quantile,
+    spread_of,
     tally_text,
 )
 
@@ -34,7 +37,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~])")
 
 
 def render(record: RunRecord) -> str:
-    """Return the summary: headline, capabilities, what needs a reader, latency, traits."""
+    """Return the summary: headline, capabilities, what needs a reader, latency, convergence, traits."""
     record = presentable(record)
     look = VERDICTS[record.headline.verdict]
     blocks = [
@@ -44,6 +47,7 @@ def render(record: RunRecord) -> str:
         _capabilities(record),
         _attention(record),
         _latency(record),
+        _convergence(record),
         _traits(record),
     ]
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
@@ -134,6 +138,23 @@ def _latency(record: RunRecord) -> list[str]:
             )
         )
     head = ("Latency", "p50", "p95", "p99", "p50 over host", "SLO")
+    return _table(head, rows[:_MOST_ROWS]) if rows else []
+
+
+def _convergence(record: RunRecord) -> list[str]:
+    rows = [
+        (
+            inline(f"{row.event}, {row.traffic}: {row.change}"),
+            str(len(row.samples)),
+            spread_of(row.first)[0],
+            *spread_of(row.last),
+            milliseconds(row.wrong.maximum),
+        )
+        for row in sorted(record.convergence, key=lambda row: row.event != ANY_EVENT)
+    ]
+    head = (
+        "Policy convergence", "n", "first change p50", "last change p50", "p90", "max", "leak or lockout max",
+    )  # fmt: skip
     return _table(head, rows[:_MOST_ROWS]) if rows else []
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pytest_cniconformance.model.convergence import Convergence
 from pytest_cniconformance.model.requirement import Outcome
 from pytest_cniconformance.report import codec
 from pytest_cniconformance.report.check import CheckRecord, Trait
@@ -98,6 +99,7 @@ class RunRecord:
     capabilities: tuple[CapabilitySummary, ...]
     traits: tuple[Trait, ...]
     checks: tuple[CheckRecord, ...]
+    convergence: tuple[Convergence, ...] = ()
 
     @classmethod
     def assemble(
@@ -109,10 +111,12 @@ class RunRecord:
         environment: Environment,
         checks: Iterable[CheckRecord],
         vantage: str = "",
+        convergence: Iterable[Convergence] = (),
     ) -> RunRecord:
         """Build the record: same checks in any order give the same record.
 
-        ``vantage`` says in one phrase from where traffic that enters the cluster was sent.
+        ``vantage`` says in one phrase from where traffic that enters the cluster was sent; ``convergence`` are
+        the rows of all checks, merged.
         """
         ordered = tuple(sorted(checks, key=lambda check: check.sort_key))
         counts = Counter(check.outcome for check in ordered)
@@ -132,6 +136,7 @@ class RunRecord:
                 for t in check.traits
             ),
             checks=ordered,
+            convergence=tuple(convergence),
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from pytest_cniconformance.model.convergence import Convergence
+    from pytest_cniconformance.model.measurement import Measurement
     from pytest_cniconformance.report.check import CheckRecord
     from pytest_cniconformance.report.record import RunRecord
 
@@ -116,10 +118,10 @@ def _check(check: CheckRecord, *, brief: bool) -> Iterator[Line]:
         )
     if len(check.mismatches) > _MOST_MISMATCHES:
         yield _line(f"... and {len(check.mismatches) - _MOST_MISMATCHES} more cells", indent=2)
-    for measurement in check.measurements:
-        for text in slo_lines(measurement):
-            if not text.startswith("pass"):
-                yield _line(text, indent=2)
+    judged: list[Measurement | Convergence] = [*check.measurements, *check.convergence]
+    for text in (text for each in judged for text in slo_lines(each)):
+        if not text.startswith("pass"):
+            yield _line(text, indent=2)
     if check.outcome in (Outcome.FAILED, Outcome.NOT_ENFORCED):
         for command in check.reproduce:
             yield _line(f"$ {one_line(command)}", indent=2)

@@ -17,6 +17,7 @@ from pytest_cniconformance.report.text import visible
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from pytest_cniconformance.model.convergence import Convergence, Spread
     from pytest_cniconformance.model.measurement import Measurement, SloResult
     from pytest_cniconformance.report.check import CheckRecord
     from pytest_cniconformance.report.record import RunRecord
@@ -141,7 +142,22 @@ def interval(found: Quantile) -> str:
     return f"{low} – {microseconds(found.high)}"
 
 
-def slo_lines(measurement: Measurement) -> list[str]:
+def milliseconds(value: float | None) -> str:
+    """Return milliseconds as :func:`microseconds` writes them; nothing below 1 ms is told apart."""
+    return "–" if value is None else "< 1 ms" if value < 1 else microseconds(value * 1000)
+
+
+def spread_of(found: Spread) -> tuple[str, str, str]:
+    """Return median, 90th percentile and maximum in words; a dash for what too few samples do not support."""
+    p50, p90 = (quantile(found.quantiles, p) for p in (50, 90))
+    return (
+        milliseconds(p50.value if p50 else None),
+        milliseconds(p90.value if p90 else None),
+        milliseconds(found.maximum),
+    )
+
+
+def slo_lines(measurement: Measurement | Convergence) -> list[str]:
     """Return one line per objective: verdict, objective, what was found."""
     return [f"{slo.verdict}: {slo.objective}: {slo_found(slo)}" for slo in measurement.slos]
 

@@ -13,6 +13,7 @@ from importlib.metadata import version
 import pytest
 
 import pytest_cniconformance
+from pytest_cniconformance.measure.convergence import pooled
 from pytest_cniconformance.probe.vantage import describe_vantage
 from pytest_cniconformance.report.check import CheckRecord
 from pytest_cniconformance.report.record import (
@@ -43,6 +44,7 @@ def assemble(
     run, facts = cluster.run, cluster.facts
     assert run is not None and facts is not None
     profile = run.profile
+    checks = sorted(checks, key=lambda check: check.sort_key)
     return RunRecord.assemble(
         run=RunInfo(
             id=run.id,
@@ -81,4 +83,5 @@ def assemble(
         ),
         vantage=describe_vantage(cluster.settings.external, provided=bool(run.cluster.external)),
         checks=checks,
+        convergence=pooled(row for check in checks for row in check.convergence),
     )

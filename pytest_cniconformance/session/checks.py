@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from pytest_cniconformance.report.allure_adapter import AllureAdapter
 
 GROUPS = tuple(marker.partition(":")[0] for marker in MARKERS[:-1])
+MEASURING = frozenset({"cni_measure", "cni_convergence"})
+"""Fixtures whose checks take the cluster for themselves."""
+
 _CAPABILITY = {"netpol": "networkpolicy"}
 _SELECTABLE = re.compile(r"[\w:+./\[\]-]+")
 _RECORD: pytest.StashKey[CheckRecord] = pytest.StashKey()
@@ -97,7 +100,8 @@ class CheckHooks:
             yield
             return
         lock = self._config.stash[RUN].lock
-        with lock.exclusive() if item.get_closest_marker("latency") else lock.shared():
+        measures = MEASURING.intersection(getattr(item, "fixturenames", ()))
+        with lock.exclusive() if measures else lock.shared():
             yield
 
     @pytest.hookimpl(tryfirst=True)

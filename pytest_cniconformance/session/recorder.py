@@ -23,7 +23,7 @@ class Evidence:
         self.items: dict[str, list[Any]] = {}
 
     def add(self, kind: str, *values: Any) -> None:
-        """Append to ``matrices``, ``measurements``, ``traits``, ``manifests``, ``reproduce``, ``mismatches``, ``notes``."""
+        """Append values of one kind; the kinds are those of :func:`pytest_cniconformance.report.evidence.check_record`."""
         self.items.setdefault(kind, []).extend(values)
 
     def merged(self, other: dict[str, Any] | None) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def test_bundled_profiles_load_and_speak_of_known_paths(name: str) -> None:
     assert profile.description
     paths = [f"pod-to-{to}/{where}" for to in ("pod", "service") for where in ("same-node", "cross-node")]
     paths += ["dns/lookup", "dns/propagation"]
+    paths += [f"policy-convergence/update/{change}" for change in ("deny", "allow")]
     for slo in profile.slos:
         assert any(slo in profile.for_path(path) for path in paths), slo
     assert not profile.for_path("host-to-host/cross-node")

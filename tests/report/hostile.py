@@ -32,6 +32,7 @@ _KEPT_KEYS = {
     "claim",
     "protocol",
     "family",
+    "change",
     "schema",
     "unit",
 }

@@ -7,8 +7,10 @@ import random
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pytest_cniconformance.measure.convergence import pooled, row
 from pytest_cniconformance.measure.latency import LatencyStudy
 from pytest_cniconformance.measure.slo import load_profile
+from pytest_cniconformance.model.convergence import Change, ConvergenceSample
 from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, compare
 from pytest_cniconformance.model.requirement import Level, Outcome, Requirement
 from pytest_cniconformance.model.verdict import Observation, Protocol, Verdict
@@ -27,6 +29,7 @@ from pytest_cniconformance.report.summary import Claim
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pytest_cniconformance.model.convergence import Convergence
     from pytest_cniconformance.model.measurement import Measurement
 
 _DOCS = "https://kubernetes.io/docs/concepts/services-networking"
@@ -199,6 +202,27 @@ def latencies(
     return study.run(sample).measurements(load_profile("default"))
 
 
+def convergences(seed: int = 7) -> tuple[Convergence, ...]:
+    """Rows of one check: a deny and an allow in both directions, and what should not have changed."""
+    pick = random.Random(seed)
+    rows = []
+    for traffic in ("ingress", "egress"):
+        for change in (Change.DENY, Change.ALLOW):
+            samples = []
+            for _ in range(6):
+                first = round(pick.uniform(10, 40), 3)
+                last = round(first + pick.uniform(0, 30), 3)
+                samples.append(
+                    ConvergenceSample(first=first, last=last, wrong=round(last - 9, 3), error=11.5)
+                )
+            rows.append(row("update", traffic, change, samples, dropped=1, profile=load_profile("default")))
+        steady = [ConvergenceSample(error=10.0)] * 12
+        rows += [
+            row("update", traffic, change, steady) for change in (Change.STAYS_DENIED, Change.STAYS_ALLOWED)
+        ]
+    return tuple(rows)
+
+
 def _checks(changes: dict[str, dict[str, Any]], absent: Iterable[str] = ()) -> list[CheckRecord]:
     pick = random.Random(4)
     checks = []
@@ -246,6 +270,7 @@ _TRAITS: dict[str, dict[str, Any]] = {
     "NP-UPD-1": {
         "evidence": _policy_evidence()
         | {
+            "convergence": convergences(),
             "traits": [
                 {
                     "name": "established-connections",
@@ -257,7 +282,7 @@ _TRAITS: dict[str, dict[str, Any]] = {
                     "value": "84 ms",
                     "note": "from the API's answer to the last leak, 9 sources",
                 },
-            ]
+            ],
         }
     },
     "SVC-NONE-1": {
@@ -267,6 +292,7 @@ _TRAITS: dict[str, dict[str, Any]] = {
 
 
 def _record(cni: CniInfo, checks: Iterable[CheckRecord], *, exit_status: int, emulated: bool) -> RunRecord:
+    checks = list(checks)
     nodes = [
         NodeInfo(
             name=f"lab-worker{n}" if emulated else f"worker-{n}",
@@ -307,6 +333,7 @@ def _record(cni: CniInfo, checks: Iterable[CheckRecord], *, exit_status: int, em
         ),
         vantage="a host outside the cluster, 172.30.2.1" if emulated else "the machine that ran pytest",
         checks=checks,
+        convergence=pooled(found for check in checks for found in check.convergence),
     )
 
 

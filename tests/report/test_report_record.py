@@ -91,6 +91,7 @@ def test_the_order_of_the_checks_makes_no_difference() -> None:
         environment=record.environment,
         vantage=record.vantage,
         checks=shuffled,
+        convergence=record.convergence,
     )
     assert report_json.render(again) == report_json.render(record)
 

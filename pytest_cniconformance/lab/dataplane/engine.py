@@ -62,7 +62,7 @@ class Engine:
         self._zygote = zygote
         self._commands = Commands(zygote)
         self._directory = directory
-        self._reader = StateReader(profile, store, self.faults)
+        self._reader = StateReader(profile, store, self.faults, self._touch_later)
         self._agents: dict[str, NodeAgent] = {}
         self._connected: dict[str, tuple[str, PodNet]] = {}
         self._seen: dict[str, object] = {}
@@ -213,6 +213,9 @@ class Engine:
         self._version += 1
         for agent in self._agents.values():
             agent.touch()
+
+    def _touch_later(self, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._touch)
 
     def _state(self) -> State:
         """Compile the store once per version, however many nodes ask."""

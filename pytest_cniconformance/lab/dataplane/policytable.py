@@ -69,7 +69,7 @@ class PolicyTable:
         """Compile; the table is empty if no policy concerns a pod of this node."""
         jumps: dict[str, dict[str, str]] = {INGRESS: {}, EGRESS: {}}
         for pod in self.view.pods:
-            if pod.node != self.node.name:
+            if pod.node != self.node.name or (pod.young and "startup-leak" in self.faults):
                 continue
             own = [p for p in policies if pod in self.view.members(p.subject)]
             for direction, targets in jumps.items():
@@ -92,7 +92,8 @@ class PolicyTable:
         if "udp-not-enforced" in self.faults:
             rules.append("meta l4proto udp accept")
         # Denies of any policy come before allows of any other.
-        for deny in (True, False):
+        locked_out = pod.young and "startup-lockout" in self.faults
+        for deny in (True,) if locked_out else (True, False):
             rules += [
                 f"jump {self._policy_chain(policy, direction, deny=deny)}"
                 for policy in policies

@@ -13,10 +13,11 @@ from pytest_cniconformance.lab.dataplane.loadbalancer import owners
 from pytest_cniconformance.lab.dataplane.policy import SEMANTICS, Policy
 from pytest_cniconformance.lab.dataplane.servicefaults import ServiceFaults
 from pytest_cniconformance.lab.dataplane.services import ServicePort, service_ports
+from pytest_cniconformance.lab.dataplane.timing import Timing
 from pytest_cniconformance.lab.dataplane.view import View, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
 
@@ -40,20 +41,26 @@ class State:
 class StateReader:
     """Reads the store. Remembers policies only as far as a fault makes it."""
 
-    def __init__(self, profile: str, store: Store, faults: Collection[str]) -> None:
+    def __init__(
+        self, profile: str, store: Store, faults: Collection[str], wake_later: Callable[[float], None]
+    ) -> None:
         self._profile = profile
         self._store = store
         self._faults = faults
         self._distort = ServiceFaults(faults)
         self._remembered: dict[str, Obj] = {}
+        self._timing = Timing(faults, wake_later)
 
     def read(self, connected: Mapping[str, tuple[str, PodNet]]) -> State:
         """Compile the present content of the store."""
         services = self._store.list("services")
         slices = self._distort.slices(self._store.list(ENDPOINT_SLICES))
+        policies = tuple(self._policies())
+        young = self._timing.young(connected, policies=bool(policies))
+        view, policies = self._timing.noticed(snapshot(self._store, connected, young), policies)
         return State(
-            view=snapshot(self._store, connected),
-            policies=tuple(self._policies()),
+            view=view,
+            policies=policies,
             ports=tuple(self._distort.ports(services, service_ports(services, slices))),
             host_ports=host_ports(self._store.list("pods"), connected, self._faults),
             announced=owners(services, self._faults),

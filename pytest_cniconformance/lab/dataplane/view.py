@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,8 @@ class Pod:
     identity: Mapping[str, str]
     ports: tuple[tuple[str, str, int], ...]
     """Named container ports: (name, protocol in lower case, number)."""
+    young: bool = False
+    """An agent with a start-up fault has not caught up with it."""
 
     @property
     def key(self) -> str:
@@ -68,11 +70,11 @@ class View:
         return found
 
 
-def snapshot(store: Store, connected: Mapping[str, tuple[str, PodNet]]) -> View:
+def snapshot(store: Store, connected: Mapping[str, tuple[str, PodNet]], young: Container[str] = ()) -> View:
     """Combine the kubelets' knowledge of addresses with the API's knowledge of labels.
 
     ``connected`` maps a pod's uid to its node and network identity. A pod is a peer from the moment its kubelet
-    connects it, before its address is in its status.
+    connects it, before its address is in its status. ``young`` are uids.
     """
     namespaces = {
         item["metadata"]["name"]: dict(item["metadata"].get("labels") or {})
@@ -80,18 +82,19 @@ def snapshot(store: Store, connected: Mapping[str, tuple[str, PodNet]]) -> View:
     }
     pods = []
     for item in store.list("pods"):
-        known = connected.get(item["metadata"].get("uid", ""))
+        uid = item["metadata"].get("uid", "")
+        known = connected.get(uid)
         if known is None or known[1].host_network:
             continue
         if (item.get("status") or {}).get("phase") in _FINISHED:
             continue
         node, net = known
-        pods.append(_pod(item, node, net, namespaces.get(net.namespace, {})))
+        pods.append(_pod(item, node, net, namespaces.get(net.namespace, {}), young=uid in young))
     pods.sort(key=lambda pod: pod.key)
     return View(tuple(pods), namespaces)
 
 
-def _pod(item: Obj, node: str, net: PodNet, namespace_labels: Mapping[str, str]) -> Pod:
+def _pod(item: Obj, node: str, net: PodNet, namespace_labels: Mapping[str, str], *, young: bool) -> Pod:
     spec = item.get("spec") or {}
     labels = dict(item["metadata"].get("labels") or {})
     identity = {
@@ -108,4 +111,4 @@ def _pod(item: Obj, node: str, net: PodNet, namespace_labels: Mapping[str, str])
         for port in container.get("ports") or []
         if port.get("name")
     )
-    return Pod(net.namespace, net.name, node, net.ips, labels, identity, ports)
+    return Pod(net.namespace, net.name, node, net.ips, labels, identity, ports, young)

@@ -84,6 +84,8 @@ POLICY_FAULTS: tuple[Fault, ...] = (
         "a deleted policy stays in force",
         "antrea-io/antrea#666, k3s-io/k3s#7244, projectcalico/calico#5100",
         "NP-DYN-4",
+        "NP-CONV-ISOLATE",
+        "NP-CONV-ALLOW",
     ),
     _policy(
         "update-ignored",

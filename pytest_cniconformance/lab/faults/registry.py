@@ -15,13 +15,21 @@ from pytest_cniconformance.lab.faults.loadbalancer import LOADBALANCER_FAULTS
 from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
 from pytest_cniconformance.lab.faults.policy import POLICY_FAULTS
 from pytest_cniconformance.lab.faults.services import SERVICE_FAULTS
+from pytest_cniconformance.lab.faults.timing import TIMING_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 FAULTS: dict[str, Fault] = {
     fault.name: fault
-    for fault in (*NETWORK_FAULTS, *DNS_FAULTS, *SERVICE_FAULTS, *LOADBALANCER_FAULTS, *POLICY_FAULTS)
+    for fault in (
+        *NETWORK_FAULTS,
+        *DNS_FAULTS,
+        *SERVICE_FAULTS,
+        *LOADBALANCER_FAULTS,
+        *POLICY_FAULTS,
+        *TIMING_FAULTS,
+    )
 }
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``serve`` is a pod's main process, ``probe`` a session on stdin and stdout."""
+"""The command line: ``serve`` is a pod's main process, ``probe`` a session on stdin and stdout.
+
+``first`` is an init container that sends the first packets of its pod.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import sys
 
 from .addresses import PROTOCOLS, available_protocols, own_addresses
 from .control import bind_control, serve_control
+from .first import main_first
 from .loop import Loop
 from .server import Server
 from .session import Session
@@ -39,9 +43,12 @@ def leave(*_: Any) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Run ``serve`` or ``probe``; see the first lines of the package."""
+    """Run ``serve``, ``probe`` or ``first``; see the first lines of the package."""
     identity = os.environ.get("CNI_IDENTITY") or socket.gethostname()
     wanted: list[tuple[str, int]] = []
+    targets: list[tuple[str, int]] = []
+    calls: list[tuple[str, int]] = []
+    window = 0.1
     arguments = iter(argv[1:])
     lingers = False
     try:
@@ -58,15 +65,21 @@ def main(argv: list[str]) -> int:
                 PROTOCOLS[protocol.upper()]
             elif name == "--http":
                 wanted.append(("TCP", int(value)))
+            elif name in ("--to", "--call"):
+                host, _, port = value.rpartition("_")
+                (targets if name == "--to" else calls).append((host, int(port)))
+            elif name == "--window":
+                window = int(value) / 1000.0
             elif name == "--identity":
                 identity = value
             else:
                 raise ValueError(option)
-        if mode not in ("serve", "probe"):
+        if mode not in ("serve", "probe", "first") or (calls and not wanted):
             raise ValueError(mode)
     except (IndexError, StopIteration, ValueError, KeyError) as error:
         print(
-            f"usage: agent serve|probe [--listen PROTOCOL:PORT]... [--http PORT] [--identity NAME] [--linger]: {error!r}",
+            "usage: agent serve|probe|first [--listen PROTOCOL:PORT]... [--http PORT] [--identity NAME] [--linger]"
+            f" [--to HOST_PORT]... [--call HOST_PORT]... [--window MS]: {error!r}",
             file=sys.stderr,
         )
         return 2
@@ -81,7 +94,11 @@ def main(argv: list[str]) -> int:
             # Process 1 of a pod ignores SIGTERM unless it says otherwise, and would be waited for until its grace ends.
             signal.signal(signal.SIGTERM, signal.SIG_IGN if lingers else leave)
             signal.signal(signal.SIGINT, leave)
-            loop.run(main_serve(loop, Server(loop, identity), list(dict.fromkeys(wanted))))
+            server, ports = Server(loop, identity), list(dict.fromkeys(wanted))
+            if mode == "serve":
+                loop.run(main_serve(loop, server, ports))
+            else:
+                loop.run(main_first(loop, server, ports, targets, calls, window))
     except BrokenPipeError:
         return 0
     except OSError as error:

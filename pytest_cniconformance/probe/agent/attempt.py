@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 
 from .addresses import PROTOCOLS
 from .channel import Channel, Silence, connect
@@ -24,6 +25,8 @@ async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> 
     stream = target.protocol != "UDP"
     try:
         sock.setblocking(False)
+        if target.reset:  # close by RST: no TIME_WAIT, however many connections there are
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # Without this Linux hides which ICMP message ended the attempt: admin-prohibited and host-unreachable
         # are one errno on IPv4.
         if target.family == socket.AF_INET:

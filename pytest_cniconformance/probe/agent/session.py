@@ -19,6 +19,7 @@ from .measure import http_session, measure_rtt, measure_stream
 from .neighbours import link_owners
 from .prober import Prober
 from .server import Server
+from .watch import Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Session:
         self.holds: dict[int, Hold] = {}
         self.server = Server(loop, identity)
         """Ports that are served beside those of the pod's own server, for as long as the session lasts."""
+        self.watches: dict[int, Watch] = {}
 
     def greeting(self) -> dict[str, Any]:
         """Return the first line of a session."""
@@ -101,6 +103,8 @@ class Session:
             return status
         if op == "listen":
             return {"port": self._listen(request.get("proto", "TCP"), request.get("port", 0))}
+        if op in ("watch", "watch_add", "watch_status", "watch_stop"):
+            return self._watch(op, request)
         if op in ("ports", "counters"):
             facts = await ask_control(self.loop, request.get("identity") or self.identity)
             if not request.get("recent"):
@@ -112,6 +116,16 @@ class Session:
         if (protocol, port) in self.server.ports:
             return port
         return self.server.listen(protocol, port)
+
+    def _watch(self, op: str, request: dict[str, Any]) -> dict[str, Any]:
+        number = request["watch"] if op != "watch" else len(self.watches) + 1
+        if op == "watch":
+            self.watches[number] = Watch(self.loop, self.prober.controls, request)
+        elif op == "watch_add":
+            self.watches[number].add(request["host"], request["port"])
+        elif op == "watch_stop":
+            self.watches[number].stop()
+        return {"watch": number, **self.watches[number].status()}
 
     async def run(self) -> None:
         """Greet, then read requests until the end of stdin, ``quit``, or a minute of quiet."""

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hypothesis strategies of NetworkPolicy v1: small topologies and sets of policies over few labels and ports.
+
+Few, so that things meet: what selects nothing proves nothing. The first alternative of every choice is the
+simplest one, so that Hypothesis shrinks towards one policy on one pod without rules.
+
+Every choice is made of coin flips. Integers would do, but Hypothesis mixes literals from whatever modules are
+loaded into them, and one seed would draw different cases in a worker, in a checkout and in a wheel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from hypothesis import strategies as st
+
+from pytest_cniconformance.policy.builders import expression, matching, network_policy, peer, port, rule
+from pytest_cniconformance.policy.cases import ANY, OUTSIDE, POOL, Case, Stage, block, namespaces_of
+from pytest_cniconformance.policy.objects import NAME_LABEL
+
+KEYS, VALUES = ("app", "tier"), ("a", "b")
+TYPES = (None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])
+PROTOCOLS = ("TCP", "UDP", None, "SCTP")
+LENGTHS = (0, 8, 16, 24, 32)
+
+T = TypeVar("T")
+Obj = dict[str, Any]
+_COIN = st.booleans()
+
+
+def pick(draw: st.DrawFn, options: Sequence[T]) -> T:
+    """Return one of the options; shrinks towards the first."""
+    number = 0
+    for _ in range((len(options) - 1).bit_length()):
+        number = 2 * number + draw(_COIN)
+    return options[number % len(options)]
+
+
+def rarely(draw: st.DrawFn, flips: int = 2) -> bool:
+    """Return True once in ``2**flips`` draws."""
+    return all([draw(_COIN) for _ in range(flips)])
+
+
+def some(draw: st.DrawFn, item: st.SearchStrategy[T], *, least: int, most: int) -> list[T]:
+    """Return a list; each further item is there with an even chance."""
+    made = [draw(item) for _ in range(least)]
+    while len(made) < most and draw(_COIN):
+        made.append(draw(item))
+    return made
+
+
+@st.composite
+def labels(draw: st.DrawFn) -> dict[str, str]:
+    """Return labels of a pod or namespace: none, one or both keys."""
+    return {key: pick(draw, VALUES) for key in KEYS if draw(_COIN)}
+
+
+@st.composite
+def expressions(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
+    """Return one of the four operators; ``names`` are namespaces to choose by their automatic label."""
+    operator = pick(draw, ("In", "NotIn", "Exists", "DoesNotExist"))
+    key = pick(draw, KEYS)
+    values: Sequence[str] = VALUES
+    if names and rarely(draw):
+        key, values = NAME_LABEL, names
+    if operator not in ("In", "NotIn"):
+        return expression(key, operator)
+    chosen = [pick(draw, values)]
+    if rarely(draw):
+        chosen = list(dict.fromkeys([*chosen, pick(draw, values)]))
+    return expression(key, operator, *chosen)
+
+
+@st.composite
+def selectors(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
+    """Return a selector: everything, by labels, by expressions, or by both."""
+    kind = pick(draw, ("all", "labels", "expressions", "labels", "expressions", "both", "labels", "all"))
+    chosen: dict[str, str] = {}
+    if kind in ("labels", "both"):
+        if names and rarely(draw):
+            chosen[NAME_LABEL] = pick(draw, names)
+        else:
+            chosen[pick(draw, KEYS)] = pick(draw, VALUES)
+        if rarely(draw):
+            chosen[pick(draw, KEYS)] = pick(draw, VALUES)
+    if kind in ("expressions", "both"):
+        wanted = some(draw, expressions(names), least=1, most=2)
+        return matching(*wanted, labels=chosen or None)
+    return chosen
+
+
+@st.composite
+def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
+    """Return an ipBlock around a pod, the address outside or everything, with and without exceptions."""
+    family = int(draw(_COIN))
+    anchors = (ANY, OUTSIDE, *pods)
+    anchor = pick(draw, anchors)
+    length = 0 if anchor == ANY else pick(draw, LENGTHS[1:])
+    cuts = []
+    if length < 32 and draw(_COIN):
+        for _ in range(1 + rarely(draw)):
+            inner = pick(draw, anchors[1:]) if anchor == ANY else anchor
+            cuts.append(block(inner, pick(draw, [wider for wider in LENGTHS if wider > length]), family))
+    return peer(cidr=block(anchor, length, family), except_=cuts or None)
+
+
+@st.composite
+def peers(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
+    """Return a peer: pods of the policy's namespace, namespaces, both, or an address block."""
+    names = namespaces_of(tuple(pods))
+    kind = pick(draw, ("pods", "namespaces", "both", "both", "pods", "namespaces", "block", "both"))
+    if kind == "block":
+        return draw(blocks(pods))
+    chosen = draw(selectors()) if kind in ("pods", "both") else None
+    return peer(chosen, draw(selectors(names)) if kind in ("namespaces", "both") else None)
+
+
+@st.composite
+def ports(draw: st.DrawFn) -> Obj:
+    """Return a port entry: a number, a range, a name, or a protocol alone."""
+    kind = pick(draw, ("number", "range", "name", "range", "number", "protocol", "name", "number"))
+    if kind == "name":
+        name = pick(draw, ("web", "dns"))
+        usual = "TCP" if name == "web" else "UDP"
+        return port(name, pick(draw, ("TCP", "UDP")) if rarely(draw) else usual)
+    protocol = pick(draw, PROTOCOLS) if rarely(draw) else pick(draw, PROTOCOLS[:2])
+    if kind == "protocol":
+        return port(None, protocol)
+    number = pick(draw, (80, 81, 82, 79))
+    return port(number, protocol, end=number + pick(draw, (1, 2, 0, 4)) if kind == "range" else None)
+
+
+@st.composite
+def rules(draw: st.DrawFn, pods: Sequence[str]) -> Any:
+    """Return a rule: peers and ports, each absent, empty or given."""
+    chosen: list[Any] = []
+    for item in (peers(pods), ports()):
+        kind = pick(draw, ("absent", "given", "given", "given"))
+        if kind == "absent":
+            chosen.append([] if rarely(draw) else None)
+        else:
+            chosen.append(some(draw, item, least=1, most=3))
+    return rule(*chosen)
+
+
+@st.composite
+def policies(draw: st.DrawFn, name: str, pods: Sequence[str]) -> Obj:
+    """Return a policy in the namespace of one of the pods; its sections and its types need not agree."""
+    sections: list[list[Any] | None] = []
+    for _ in ("ingress", "egress"):
+        kind = pick(draw, ("absent", "given", "given", "empty"))
+        made = some(draw, rules(pods), least=1, most=3) if kind == "given" else []
+        sections.append(None if kind == "absent" else made)
+    return network_policy(
+        name,
+        pick(draw, namespaces_of(tuple(pods))),
+        draw(selectors()),
+        ingress=sections[0],
+        egress=sections[1],
+        types=pick(draw, TYPES),
+    )
+
+
+@st.composite
+def stages(draw: st.DrawFn, pods: Sequence[str]) -> Stage:
+    """Return labels for all pods and their namespaces, and one to four policies."""
+    namespaces = {name: draw(labels()) for name in namespaces_of(tuple(pods))}
+    labelled = {pod: draw(labels()) for pod in pods}
+    made: list[Obj] = []
+    while not made or (len(made) < 4 and draw(_COIN)):
+        made.append(draw(policies(f"p{len(made)}", pods)))
+    return Stage(namespaces, labelled, tuple(made))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Return a case of one to six pods; one in four has a second stage, which updates the first."""
+    pods = tuple(pod for pod in POOL if draw(_COIN)) or POOL[:1]
+    made = [draw(stages(pods))]
+    if rarely(draw):
+        made.append(draw(stages(pods)))
+    return Case(tuple(made), outside=rarely(draw))

@@ -70,6 +70,14 @@ OPTIONS = (
         "where traffic from outside starts: auto, runner, node:NAME or exec:COMMAND (default: auto)",
         "WHERE",
     ),
+    Option("random", "compare N random sets of NetworkPolicies with the reference semantics", "N"),
+    Option("seed", "seed of the random policies (default: a new one, printed)", "S"),
+    Option("random-time", "seconds for drawing and comparing random policies (default: 900)", "SECONDS"),
+    Option(
+        "random-shrink-time",
+        "seconds for shrinking a disagreement to its smallest form (default: 300)",
+        "SECONDS",
+    ),
     Option(
         "external-names",
         "names beyond the cluster that its pods must resolve, such as www.example.org",

@@ -10,13 +10,16 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pytest_cniconformance.policy.objects import NAME_LABEL, Obj
+from pytest_cniconformance.policy.objects import NAME_LABEL
 
 POOL = ("x/a", "x/b", "y/a", "x/c", "y/b", "z/a")
 """The pods that a case may use, simplest first."""
+
+LABEL_KEYS = ("app", "tier")
+"""The labels of pods and namespaces that cases set; a pod has only those that its case gives it."""
 
 TCP_PORTS, UDP_PORTS = (80, 81, 82), (80, 81)
 
@@ -65,9 +68,25 @@ class Case:
 
     @property
     def key(self) -> str:
-        """The same text for the same case."""
-        stages = [[stage.namespaces, stage.pods, stage.policies] for stage in self.stages]
-        return json.dumps([stages, self.outside], sort_keys=True)
+        """The same text for the same case; :meth:`parse` reads it."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Case:
+        """Read what :attr:`key` wrote. Raises ValueError for anything else."""
+        try:
+            data = json.loads(text)
+            stages = [
+                Stage(
+                    stage["namespaces"],
+                    {pod: stage["pods"][pod] for pod in POOL if pod in stage["pods"]},
+                    tuple(stage["policies"]),
+                )
+                for stage in data["stages"]
+            ]
+            return cls(tuple(stages), bool(data["outside"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no case: {error!r}") from None
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -82,49 +101,63 @@ def block(anchor: str, length: int, family: int = 0) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What a cluster knows and a case does not: addresses by family, and the real names of namespaces."""
+    """What a cluster knows and a case does not: its families, and addresses by family of pods and outside."""
 
-    families: tuple[str, ...]
-    pods: Mapping[str, Mapping[str, str]]
-    outside: Mapping[str, str]
-    namespaces: Mapping[str, str]
+    families: tuple[str, ...] = ("ipv4",)
+    pods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    outside: Mapping[str, str] = field(default_factory=dict)
 
-    def resolve(self, policy: Mapping[str, Any], *, real_names: bool = True) -> dict[str, Any]:
-        """Return the policy with CIDRs for anchors, and with ``real_names`` for the label of namespaces' names.
+    def resolve(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the policy with CIDRs in the place of blocks around anchors."""
+        return {**policy, "spec": self._walk(policy["spec"])}
 
-        ``metadata.namespace`` stays logical.
-        """
-        spec = self._walk(policy["spec"], real_names)
-        return {**policy, "spec": spec}
-
-    def _walk(self, value: Any, real: bool) -> Any:
+    def _walk(self, value: Any) -> Any:
         if isinstance(value, str) and value.startswith("$"):
             return self._cidr(value)
         if isinstance(value, list | tuple):
-            return [self._walk(item, real) for item in value]
-        if not isinstance(value, Mapping):
-            return value
-        if real and value.get("key") == NAME_LABEL and value.get("values"):
-            return {**value, "values": [self.namespaces.get(name, name) for name in value["values"]]}
-        return {
-            name: self.namespaces.get(child, child)
-            if real and name == NAME_LABEL
-            else self._walk(child, real)
-            for name, child in value.items()
-        }
+            return [self._walk(item) for item in value]
+        if isinstance(value, Mapping):
+            return {name: self._walk(child) for name, child in value.items()}
+        return value
 
     def _cidr(self, text: str) -> str:
         anchor, length, number = text[1:].split("#")
         family = self.families[int(number) % len(self.families)]
         bits = _V6_LENGTHS[int(length)] if family == "ipv6" else int(length)
-        unknown = "2001:db8::1" if family == "ipv6" else "192.0.2.1"  # documentation ranges: nobody is there
+        unknown = "2001:db8::1" if family == "ipv6" else "192.0.2.1"  # for documentation: nobody is there
         known = self.outside if anchor == OUTSIDE else self.pods.get(anchor, {})
         return str(ipaddress.ip_network((known.get(family, unknown), bits), strict=False))
+
+
+def renamed(spec: Any, names: Mapping[str, str]) -> Any:
+    """Return a policy's spec with other values for the automatic label of namespaces."""
+    if isinstance(spec, list | tuple):
+        return [renamed(item, names) for item in spec]
+    if not isinstance(spec, Mapping):
+        return spec
+    made = {key: renamed(child, names) for key, child in spec.items()}
+    if NAME_LABEL in made:
+        made[NAME_LABEL] = names.get(made[NAME_LABEL], made[NAME_LABEL])
+    if made.get("key") == NAME_LABEL and made.get("values"):
+        made["values"] = [names.get(value, value) for value in made["values"]]
+    return made
+
+
+def deviations(case: Case) -> frozenset[str]:
+    """Return the requirements, of those that profiles know to be deviated from, that a case depends on."""
+    found = set()
+    for stage in case.stages:
+        for policy in stage.policies:
+            spec = policy["spec"]
+            types = spec.get("policyTypes") or ("Ingress", "Egress")
+            if any(spec.get(kind.lower()) and kind not in types for kind in ("Ingress", "Egress")):
+                found.add("NP-DEF-2")
+            ports = [port for rule in spec.get("egress") or () for port in rule.get("ports") or ()]
+            if any(isinstance(port.get("port"), str) for port in ports):
+                found.add("NP-PRT-5")
+    return frozenset(found)
 
 
 def namespaces_of(pods: tuple[str, ...]) -> tuple[str, ...]:
     """Return the namespaces of some pods, each once."""
     return tuple(dict.fromkeys(pod.partition("/")[0] for pod in pods))
-
-
-__all__ = ["ANY", "OUTSIDE", "POOL", "PORT_NAMES", "Addresses", "Case", "Obj", "Stage", "block", "namespaces_of"]

@@ -13,7 +13,7 @@ from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.session.checks import CheckHooks
 from pytest_cniconformance.session.controller import ControllerHooks
 from pytest_cniconformance.session.run import RUN, Run
-from pytest_cniconformance.session.settings import resolve
+from pytest_cniconformance.session.settings import SETTINGS, resolve
 
 
 def suites_directory() -> Path:
@@ -29,11 +29,13 @@ def activate(config: pytest.Config) -> None:
         settings = resolve(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    config.stash[SETTINGS] = settings
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         # In workers too: xdist hands them the original arguments, not what the controller collected.
         config.args[:] = [str(suites_directory())]
     manager = config.pluginmanager
     manager.import_plugin("pytest_cniconformance.fixtures.plugin")
+    manager.import_plugin("pytest_cniconformance.fixtures.random_plugin")
     manager.register(CheckHooks(config, settings), "cniconformance-checks")
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:

@@ -24,7 +24,7 @@ from pytest_cniconformance.report.redact import Redactor
 from pytest_cniconformance.session.outcomes import Judged, fails, judge, status
 from pytest_cniconformance.session.recorder import EVIDENCE, PROPERTY, Evidence
 from pytest_cniconformance.session.run import RUN
-from pytest_cniconformance.session.settings import Settings
+from pytest_cniconformance.session.settings import Settings, again
 
 if TYPE_CHECKING:
     from pytest_cniconformance.report.allure_adapter import AllureAdapter
@@ -166,6 +166,8 @@ class CheckHooks:
         if settings.cluster != "current":
             words.append(f"--cni-cluster={settings.cluster}")
         words += [f"--cni-lab-fault={name}" for name in settings.lab_faults]
+        if "cni_random" in getattr(item, "fixturenames", ()):
+            words += again(settings)
         # A case by its parameter; -k knows no other characters than these.
         name = item.name if _SELECTABLE.fullmatch(item.name) else getattr(item, "originalname", item.name)
         return shlex.join([*words, "-k", name])

@@ -17,7 +17,7 @@ from pytest_cniconformance.session.cluster import ClusterSession
 from pytest_cniconformance.session.progress import Progress
 from pytest_cniconformance.session.recorder import Gatherer
 from pytest_cniconformance.session.run import RUN
-from pytest_cniconformance.session.settings import Settings
+from pytest_cniconformance.session.settings import Settings, drawing
 
 if TYPE_CHECKING:
     from pytest_cniconformance.report.record import RunRecord
@@ -62,6 +62,8 @@ class ControllerHooks:
         lines = [f"cni: {run.cni}{version} · {where} · {len(facts.nodes)} nodes · run {run.id}"]
         if self._settings.lab_faults:
             lines.append(f"cni: injected faults: {', '.join(self._settings.lab_faults)}")
+        if self._settings.random:
+            lines.append(f"cni: {drawing(self._settings)}")
         lines += [
             f"cni: {f.message} — {f.remedy}" for f in cluster.findings if not f.ok and f.level == "warn"
         ]

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,15 @@ class Settings:
     lab_faults: tuple[str, ...]
     lab_nodes: int
     lab_families: tuple[str, ...]
+    random: int = 0
+    """How many random sets of policies to compare."""
+    seed: int = 0
+    random_time: float = 900.0
+    random_shrink_time: float = 300.0
+
+
+SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
+"""Where ``config.stash`` keeps the settings of an active run, in every process."""
 
 
 def _raw(config: pytest.Config) -> dict[str, Any]:
@@ -126,4 +137,47 @@ def resolve(config: pytest.Config) -> Settings:
         lab_faults=tuple(raw["lab-fault"] or ()),
         lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1)),
         lab_families=families,
+        random=_random(raw["random"]),
+        seed=_seed(config, raw),
+        random_time=_number(raw["random-time"], 900, "--cni-random-time", minimum=1),
+        random_shrink_time=_number(raw["random-shrink-time"], 300, "--cni-random-shrink-time", minimum=1),
     )
+
+
+def _random(text: str | None) -> int:
+    count = _number(text, 0, "--cni-random", minimum=1) if text is not None else 0
+    if count != int(count):
+        raise UsageError(f"--cni-random={text}: not a whole number")
+    if count and importlib.util.find_spec("hypothesis") is None:
+        raise UsageError(
+            "--cni-random needs Hypothesis: pip install 'pytest-cniconformance[random]' (or 'hypothesis>=6.100')"
+        )
+    return int(count)
+
+
+def _seed(config: pytest.Config, raw: dict[str, Any]) -> int:
+    """Return the seed; one that nobody chose is put where xdist workers find it, for they must draw from the same."""
+    if raw["seed"] is None:
+        if raw["random"] is None:
+            return 0
+        config.option.cni_seed = str(secrets.randbelow(2**32))
+        return int(config.option.cni_seed)
+    try:
+        return int(raw["seed"])
+    except ValueError:
+        raise UsageError(f"--cni-seed={raw['seed']}: not a whole number") from None
+
+
+def drawing(settings: Settings) -> str:
+    """Say what is drawn at random, and how to draw the same again."""
+    from importlib.metadata import version
+
+    return (
+        f"random policies: {settings.random} cases, seed {settings.seed}, Hypothesis {version('hypothesis')} · "
+        f"the same again: {' '.join(again(settings))}"
+    )
+
+
+def again(settings: Settings) -> list[str]:
+    """Return the options that draw the same random policies."""
+    return [f"--cni-random={settings.random}", f"--cni-seed={settings.seed}"] if settings.random else []

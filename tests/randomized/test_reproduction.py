@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader gets of a disagreement can be applied as it stands."""
+
+from __future__ import annotations
+
+import ast
+import shlex
+from pathlib import Path
+
+import yaml
+
+from pytest_cniconformance.fixtures.reproduction import reproduction
+from pytest_cniconformance.fixtures.topology import PlacedPod
+from pytest_cniconformance.model.matrix import Cell
+from pytest_cniconformance.model.verdict import Protocol
+from pytest_cniconformance.policy import ClusterState, invalid
+from pytest_cniconformance.policy.builders import network_policy, peer, rule
+from pytest_cniconformance.policy.cases import ANY, POOL, Case, Stage, block
+from tests.policy.simulation import ADDRESSES
+
+PODS = {
+    key: PlacedPod(key, f"real-{key[0]}", key[2:], f"n{i % 2}", ADDRESSES.pods[key], {})
+    for i, key in enumerate(POOL)
+}
+DENY = network_policy("p0", "y", {}, types=["Ingress"])
+CUT = network_policy(
+    "p1", "y", {"app": "a"}, ingress=[rule([peer(cidr=block(ANY, 0), except_=[block("x/a", 24)])])]
+)
+LABELS = {"x/a": {}, "y/a": {"app": "a"}}
+FIRST = Stage({"x": {}, "y": {"tier": "b"}}, LABELS, (DENY, CUT))
+SECOND = Stage({"x": {}, "y": {}}, LABELS, (CUT,))
+
+
+def reproduced(case: Case, stage: int, cell: Cell, directory: Path) -> tuple[list[list[dict]], list[str]]:
+    shown = reproduction(
+        case, stage, cell, pods=PODS, addresses=ADDRESSES, image="python:3", directory=directory
+    )
+    shown.write(directory)
+    documents = [
+        list(yaml.safe_load_all(path.read_text("utf-8"))) for path in sorted(directory.glob("*.yaml"))
+    ]
+    return documents, list(shown.commands)
+
+
+def test_one_stage(tmp_path: Path) -> None:
+    [objs], commands = reproduced(Case((FIRST,)), 0, Cell("x/a", "y/a", 80), tmp_path)
+    assert [obj["kind"] for obj in objs] == ["Namespace"] * 2 + ["Pod"] * 2 + ["NetworkPolicy"] * 2
+    assert not any(invalid(obj) for obj in objs if obj["kind"] == "NetworkPolicy")
+    assert len(ClusterState.from_objects(objs).policies) == 2
+    assert objs[-1]["spec"]["ingress"][0]["from"][0]["ipBlock"] == {
+        "cidr": "0.0.0.0/0",
+        "except": ["10.244.0.0/24"],
+    }
+    assert objs[2]["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "n0"}
+    ast.parse(objs[2]["spec"]["containers"][0]["command"][2])
+    assert commands[0] == f"kubectl apply -f {tmp_path}/random-1.yaml"
+    assert "10.244.0.2" in (tmp_path / "random-1.yaml").read_text("utf-8").splitlines()[0]
+    words = shlex.split(commands[-1])
+    assert words[:6] == ["kubectl", "-n", "x", "exec", "a", "--"]
+    ast.parse(words[8])
+    assert "get pod a" in words[9]
+
+
+def test_an_update(tmp_path: Path) -> None:
+    documents, commands = reproduced(Case((FIRST, SECOND)), 1, Cell("x/a", "y/a", 80, Protocol.UDP), tmp_path)
+    assert len(documents) == 2
+    assert f"kubectl apply -f {tmp_path}/random-2.yaml" in commands
+    assert "kubectl -n y delete networkpolicy p0" in commands
+    assert "SOCK_DGRAM" in commands[-1]
+
+
+def test_what_deleted_policies_leave_behind(tmp_path: Path) -> None:
+    documents, commands = reproduced(Case((SECOND,)), 1, Cell("x/a", "203.0.113.9", 443), tmp_path)
+    assert len(documents) == 1
+    assert commands[-2] == "kubectl -n y delete networkpolicy p1"
+    assert commands[-1].endswith('"203.0.113.9"')

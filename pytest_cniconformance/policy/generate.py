@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
 from pytest_cniconformance.policy.builders import expression, matching, network_policy, peer, port, rule
-from pytest_cniconformance.policy.cases import (
+from pytest_cniconformance.policy.objects import NAME_LABEL
+from pytest_cniconformance.policy.randomcase import (
     ANY,
     LABEL_KEYS,
     OUTSIDE,
@@ -29,7 +30,6 @@ from pytest_cniconformance.policy.cases import (
     block,
     namespaces_of,
 )
-from pytest_cniconformance.policy.objects import NAME_LABEL
 
 VALUES = ("a", "b")
 TYPES = (None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])

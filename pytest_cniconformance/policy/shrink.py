@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_cniconformance.policy.cases import Addresses, Case, Stage, namespaces_of
+from pytest_cniconformance.policy.randomcase import Addresses, Case, Stage, namespaces_of
 from pytest_cniconformance.policy.validate import invalid
 
 Cuts = Callable[[Case], Iterable[Case]]

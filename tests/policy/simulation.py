@@ -9,7 +9,7 @@ from typing import Any
 from pytest_cniconformance.model.matrix import Cell, Decision, Mismatch
 from pytest_cniconformance.model.verdict import Observation, Protocol, Verdict
 from pytest_cniconformance.policy import ClusterState, expected_matrix
-from pytest_cniconformance.policy.cases import POOL, PORT_NAMES, Addresses, Case, Stage
+from pytest_cniconformance.policy.randomcase import POOL, PORT_NAMES, Addresses, Case, Stage
 
 Fault = Callable[[dict[str, Any]], dict[str, Any]]
 

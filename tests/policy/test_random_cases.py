@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.policy import invalid
-from pytest_cniconformance.policy.cases import POOL, Case, deviations, renamed
 from pytest_cniconformance.policy.generate import visit_cases
 from pytest_cniconformance.policy.objects import NAME_LABEL
+from pytest_cniconformance.policy.randomcase import POOL, Case, deviations, renamed
 from tests.policy.simulation import ADDRESSES, FAULTS, mismatches
 
 

@@ -15,7 +15,7 @@ from pytest_cniconformance.model.matrix import Cell
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy import ClusterState, invalid
 from pytest_cniconformance.policy.builders import network_policy, peer, rule
-from pytest_cniconformance.policy.cases import ANY, POOL, Case, Stage, block
+from pytest_cniconformance.policy.randomcase import ANY, POOL, Case, Stage, block
 from tests.policy.simulation import ADDRESSES
 
 PODS = {

@@ -12,7 +12,7 @@ from hypothesis.database import InMemoryExampleDatabase
 from pytest_cniconformance.fixtures.arena import Comparison
 from pytest_cniconformance.fixtures.randomized import Desk, Limits, RandomPolicies
 from pytest_cniconformance.model.failure import ClusterError
-from pytest_cniconformance.policy.cases import Case
+from pytest_cniconformance.policy.randomcase import Case
 from pytest_cniconformance.probe import Window
 from tests.policy.simulation import FAULTS, cells, mismatches
 
@@ -163,7 +163,7 @@ def test_a_failing_cluster_is_no_disagreement(tmp_path: Path) -> None:
 
 
 def test_known_deviations_are_left_out(tmp_path: Path) -> None:
-    from pytest_cniconformance.policy.cases import deviations
+    from pytest_cniconformance.policy.randomcase import deviations
 
     bench = Bench(innocent)
     search = RandomPolicies(

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints how many random cases each NetworkPolicy fault of the lab takes to be found, and what is left of it.
+
+    python -m tests.e2e.random_faults [FAULT ...]
+
+A minute or so for each fault; run it after a change of what is drawn or of how it is shrunk.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pytest_cniconformance.lab.faults import FAULTS
+from tests.e2e.running import Lab
+
+
+def main(names: list[str]) -> None:
+    chosen = names or [n for n, fault in FAULTS.items() if fault.area == "policy"]
+    print(f"{'fault':<34} {'cases':>6} {'steps':>6} {'seconds':>8}  smallest", flush=True)
+    for name in chosen:
+        fault = FAULTS[name]
+        profile = "calico" if "calico" in fault.profiles else fault.profiles[0]
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            lab = Lab(Path(folder))
+            options = [
+                "test_netpol_random.py",
+                "--cni-random=1000",
+                "--cni-seed=1",
+                "-n2",
+                "--cni-random-time=240",
+            ]
+            try:
+                lab.run(profile, *options, faults=[name], expect=1)
+            except AssertionError:
+                pass
+        seconds = time.monotonic() - started
+        cases = re.search(r"random policies: (\d+) cases compared", lab.output)
+        found = re.search(
+            r"(\d+ polic\S+ and \d+ pods? suffice[^(\n]*) \([^;]*; shrunk in (\d+) steps", lab.output
+        )
+        smallest, steps = (found[1], found[2]) if found else ("not found", "-")
+        print(
+            f"{name:<34} {cases[1] if cases else '?':>6} {steps:>6} {seconds:>8.0f}  {smallest}", flush=True
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.policy.manifests import Document
-from pytest_cniconformance.policy.objects import finished, known
+from pytest_cniconformance.policy.objects import finished, known, unlisted
 from pytest_cniconformance.policy.shape import misshapen_metadata
 from pytest_cniconformance.policy.validate import invalid
 from pytest_cniconformance.policy.workloads import is_workload, stand_ins
@@ -78,20 +78,10 @@ def take_stock(documents: Iterable[Document]) -> Inventory:
 def _objects(documents: Iterable[Document]) -> Iterator[Document]:
     """Yield the objects one by one; what is inside of a list keeps the list's place."""
     for document in documents:
-        value, place = document.value, document.place
-        if isinstance(value, list):
-            yield from _objects(Document(item, place) for item in value)
-            continue
-        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
-            raise UsageError(f"{place}: no Kubernetes object (a mapping with kind): {str(value)[:60]}")
-        kind = value["kind"]
-        if kind.endswith("List") and isinstance(value.get("items"), list | None):
-            inherited = {"kind": kind.removesuffix("List"), "apiVersion": value.get("apiVersion", "")}
-            for item in value.get("items") or ():
-                typed = kind != "List" and isinstance(item, Mapping)
-                yield from _objects([Document({**inherited, **item} if typed else item, place)])
-        else:
-            yield document
+        try:
+            yield from (Document(obj, document.place) for obj in unlisted(document.value))
+        except UsageError as error:
+            raise UsageError(f"{document.place}: {error}") from None
 
 
 def _name(obj: Obj) -> str:
@@ -114,7 +104,7 @@ def _rejections(obj: Obj) -> Iterator[str]:
     if not isinstance(metadata, Mapping):
         yield "NetworkPolicy is invalid: metadata: Required value"
         return
-    name = f"{metadata.get('namespace') or 'default'}/{metadata.get('name') or metadata.get('generateName')}"
+    name = f"{metadata.get('namespace') or 'default'}/{metadata.get('name') or ''}"
     version = obj.get("apiVersion")
     reasons = invalid(obj)
     if version and version != "networking.k8s.io/v1":

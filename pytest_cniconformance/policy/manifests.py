@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def _read(text: str, name: str) -> Reading:
 
 def _json(text: str, name: str) -> Iterator[Document]:
     """Yield the JSON values of a text, one after the other as kubectl takes them."""
-    decoder, at, line = json.JSONDecoder(), 0, 1
+    decoder, at, line = json.JSONDecoder(object_pairs_hook=_once), 0, 1
     while rest := text[at:].lstrip() if at else text.lstrip():
         begin = len(text) - len(rest)
         line += text.count("\n", at, begin)
@@ -85,6 +86,14 @@ def _json(text: str, name: str) -> Iterator[Document]:
         yield Document(value, f"{name}:{line}")
         line += text.count("\n", begin, end)
         at = end
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {max(counts, key=lambda key: counts[key])!r} is given twice in one object")
+    return made
 
 
 def _yaml(text: str, name: str) -> Reading:

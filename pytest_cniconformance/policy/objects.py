@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,25 +141,41 @@ def by_family(texts: Iterable[str]) -> dict[str, Address]:
     return found
 
 
-def flatten(objs: Iterable[Obj]) -> Iterable[Obj]:
+def unlisted(value: Any) -> Iterator[Obj]:
+    """Yield the objects of a value one by one: an object, a list object (``List``, ``PodList``, …) or a sequence.
+
+    Raises:
+        UsageError: something is no Kubernetes object.
+    """
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from unlisted(item)
+        return
+    if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+        raise UsageError(f"no Kubernetes object (a mapping with kind): {str(value)[:60]}")
+    kind = value["kind"]
+    if not kind.endswith("List") or not isinstance(value.get("items"), list | None):
+        yield value
+        return
+    # The items of a typed list need not repeat their kind.
+    inherited = {"kind": kind.removesuffix("List"), "apiVersion": value.get("apiVersion", "")}
+    for item in value.get("items") or ():
+        typed = kind != "List" and isinstance(item, Mapping)
+        yield from unlisted({**inherited, **item} if typed else item)
+
+
+def flatten(objs: Iterable[Any]) -> Iterator[Obj]:
     """Yield the objects that the semantics know one by one, those inside of lists included.
 
     Raises:
         UsageError: something is no Kubernetes object, or has no name.
     """
     for obj in objs:
-        if not isinstance(obj, Mapping) or not (isinstance(obj.get("kind"), str) or "items" in obj):
-            raise UsageError(f"no Kubernetes object (a mapping with kind): {str(obj)[:80]}")
-        kind = str(obj.get("kind", "List"))
-        if kind.endswith("List") and isinstance(obj.get("items"), list | None):
-            inherited = {"kind": kind.removesuffix("List"), "apiVersion": obj.get("apiVersion", "")}
-            typed = kind != "List"
-            for item in obj.get("items") or ():
-                yield from flatten([{**inherited, **item} if typed and isinstance(item, Mapping) else item])
-        elif known(obj):
-            if not isinstance(obj.get("metadata"), Mapping) or not obj["metadata"].get("name"):
-                raise UsageError(f"{kind} without metadata.name")
-            yield obj
+        for found in unlisted(obj):
+            if known(found):
+                if not isinstance(found.get("metadata"), Mapping) or not found["metadata"].get("name"):
+                    raise UsageError(f"{found['kind']} without metadata.name")
+                yield found
 
 
 def known(obj: Obj) -> bool:

@@ -136,9 +136,13 @@ class ClusterState:
         """Return the policies that isolate the pod of this number in a direction, in the order given."""
         return self._by_pod[direction].get(number, ())
 
+    @functools.cached_property
+    def _service_by_address(self) -> dict[Address, Service]:
+        return {address: service for service in self.services for address in service.addresses}
+
     def service_at(self, address: Address) -> Service | None:
         """Return the Service that owns an address (cluster, external or load balancer IP)."""
-        return next((service for service in self.services if address in service.addresses), None)
+        return self._service_by_address.get(address)
 
     def resolve(self, name: str) -> Endpoint | Service:
         """Return what ``namespace/pod``, ``namespace/svc:service``, a node's name or an IP address stands for.
@@ -163,7 +167,8 @@ class ClusterState:
                 if name == f"{service.namespace}/svc:{service.name}":
                     return service
             raise UsageError(f"no Service {name.replace('/svc:', '/')!r} in the objects given")
-        near = difflib.get_close_matches(name, self.population.number, n=1)
+        near = [key for key in self.population.number if key.startswith(f"{name}-")]  # a workload's pods
+        near = near or difflib.get_close_matches(name, self.population.number, n=1)
         hint = f"did you mean {near[0]}?" if near else "name a namespace/pod, a node or an IP address"
         raise UsageError(f"no pod {name!r} in the objects given; {hint}")
 

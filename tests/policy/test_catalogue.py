@@ -163,6 +163,11 @@ CASES = [
         "x/a z/a 80 A\nx/a z/a 81 D\nx/a z/p 81 A\nx/a z/p 80 D",
     ),
     Case(
+        "NP-PRT-4 from outside",
+        [np("x/a", ingress=[rule([peer(cidr="203.0.113.0/24")], [port("web")])])],
+        f"{EXT} x/a 80 A\n{EXT} x/a 81 D\n198.51.100.1 x/a 80 D",
+    ),
+    Case(
         "NP-PRT-5",
         [
             pod("y/p", "10.244.1.7", labels={"app": "w"}, ports=[{"containerPort": 80, "name": "web"}]),

@@ -91,6 +91,12 @@ def test_what_is_broken_is_named_by_line(text: str, words: str) -> None:
         read_text(text, "f")
 
 
+def test_a_key_given_twice_in_json_is_an_error() -> None:
+    for name in ("f.json", "f"):
+        with pytest.raises(UsageError, match="'a' is given twice"):
+            read_text('{"a": {"a": 1, "b": 2, "a": 3}}', name)
+
+
 def stock(*objs: Obj) -> Inventory:
     return take_stock(read_text(to_yaml(*objs), "f").documents)
 

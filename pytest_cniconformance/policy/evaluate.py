@@ -18,6 +18,7 @@ from pytest_cniconformance.policy.compiled import Direction, Rule
 from pytest_cniconformance.policy.objects import Node, Pod, Service
 from pytest_cniconformance.policy.peers import Match
 from pytest_cniconformance.policy.reasons import (
+    DOUBTS,
     HAIRPIN,
     HOST_NETWORK,
     L4,
@@ -157,7 +158,7 @@ def _half(state: ClusterState, subject: Endpoint, other: Endpoint, direction: Di
                 else:
                     unsure.append(say.doubtful(place, why))
     if unsure:
-        return Half(_OPEN_QUESTION, "; ".join(unsure))
+        return Half(_OPEN_QUESTION, "; ".join(unsure[:DOUBTS]))
     denied = say.denied(policies, near)
     if exempt := _exempt(subject, other, direction):
         return Half(_OPEN_QUESTION, f"{denied}; but {exempt}")

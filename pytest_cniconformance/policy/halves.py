@@ -16,6 +16,7 @@ from pytest_cniconformance.policy.evaluate import Half
 from pytest_cniconformance.policy.objects import Pod
 from pytest_cniconformance.policy.peers import Peer
 from pytest_cniconformance.policy.reasons import (
+    DOUBTS,
     HOST_NETWORK,
     L4,
     NEAR_MISSES,
@@ -121,7 +122,7 @@ class Halves:
         own_node: int,
     ) -> Iterator[Group]:
         """Yield the groups of those whom no rule surely allows."""
-        for mask, texts in _refine(rest, doubts):
+        for mask, texts in _refine(rest, doubts, DOUBTS):
             if texts:
                 yield Group(mask, Half(Decision.UNSPECIFIED, "; ".join(texts)))
                 continue
@@ -159,15 +160,13 @@ class Halves:
         yield mask & bare, self._say.doubtful(place, block_may_cover(peer.text, self._say.other))
 
 
-def _refine(
-    whole: int, parts: list[tuple[int, str]], limit: int | None = None
-) -> list[tuple[int, list[str]]]:
+def _refine(whole: int, parts: list[tuple[int, str]], limit: int) -> list[tuple[int, list[str]]]:
     """Split a mask so that in each piece the same parts apply, and name them in order, at most ``limit``."""
     pieces: list[tuple[int, list[str]]] = [(whole, [])] if whole else []
     for mask, text in parts:
         split = []
         for piece, texts in pieces:
-            inside = piece & mask if limit is None or len(texts) < limit else 0
+            inside = piece & mask if len(texts) < limit else 0
             if inside:
                 split.append((inside, [*texts, text]))
             if piece & ~inside:

@@ -14,7 +14,8 @@ from pytest_cniconformance.policy.compiled import Direction, Policy, Rule
 L4 = ("TCP", "UDP", "SCTP")
 """The protocols that NetworkPolicy is defined for."""
 
-NEAR_MISSES = 3
+NAMED, NEAR_MISSES, DOUBTS = 10, 3, 3
+"""So many isolating policies, rules that almost match and rules that may match are named; ``explain`` has all."""
 
 HOST_NETWORK = "the API leaves open what policies mean for pods on the host network (NP-HOST-1)"
 REMOTE_NODE = "what a remote node's traffic looks like to the policy is left open (NP-NODE-2)"
@@ -65,15 +66,20 @@ class Sentences(NamedTuple):
     def denied(self, policies: Sequence[Policy], near: Sequence[str]) -> str:
         """Say that no rule matches."""
         verb = "isolates" if len(policies) == 1 else "isolate"
-        isolated = f"{', '.join(p.name for p in policies)} {verb} {self.me} for {self.direction}"
+        isolated = f"{_names(policies)} {verb} {self.me} for {self.direction}"
         if not near:
             return f"{isolated}; no rule matches {self.other}"
         return f"{isolated}; no rule matches {self.other} on {self.flow}; " + "; ".join(near[:NEAR_MISSES])
 
     def undefined(self, policies: Sequence[Policy]) -> str:
         """Say that NetworkPolicy is not defined for the protocol."""
-        names = ", ".join(p.name for p in policies)
-        return f"what {names} mean for {self.protocol}, which is none of {', '.join(L4)}, is left open (NP-ICMP-1)"
+        what = f"what {_names(policies)} mean for {self.protocol}"
+        return f"{what}, which is none of {', '.join(L4)}, is left open (NP-ICMP-1)"
+
+
+def _names(policies: Sequence[Policy]) -> str:
+    more = f" and {len(policies) - NAMED} more" if len(policies) > NAMED else ""
+    return ", ".join(policy.name for policy in policies[:NAMED]) + more
 
 
 def block_covers(block: str, *, host_network: bool) -> str:

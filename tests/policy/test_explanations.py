@@ -30,6 +30,14 @@ def test_a_deny_names_the_isolating_policies() -> None:
     )
 
 
+def test_of_many_isolating_policies_the_first_are_named() -> None:
+    many = [network_policy(f"p{i:02}", "y") for i in range(30)]
+    names = ", ".join(f"y/p{i:02}" for i in range(10))
+    assert decide(cluster(*many), "x/a", "y/b", 80).because == (
+        f"{names} and 20 more isolate y/b for ingress; no rule matches x/a",
+    )
+
+
 def test_a_deny_names_the_rule_that_fails_by_its_port_only() -> None:
     assert decide(cluster(WEB), "x/a", "y/b", 81).because == (
         (

@@ -142,6 +142,35 @@ def host_port(agent: AgentSession, protocol: str = "TCP") -> int:
     return next(int(port) for name, port in ports if name == protocol)
 
 
+@dataclass(frozen=True, slots=True)
+class Echoes:
+    """Answers to ICMP echo requests: how many of those sent, their round trips, and an ICMP error if one came."""
+
+    sent: int
+    microseconds: tuple[int, ...]
+    cause: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether any request was answered."""
+        return bool(self.microseconds)
+
+    def __str__(self) -> str:
+        cause = f" ({self.cause})" if self.cause else ""
+        return f"{len(self.microseconds)} of {self.sent} echo requests answered{cause}"
+
+
+def echo(agent: AgentSession, host: str, *, count: int = 3, wait_ms: int = 300) -> Echoes:
+    """Send ICMP echo requests to an IP address.
+
+    Raises:
+        AgentError: the pod may not ping (``PermissionError``), so that nothing is known of the network.
+    """
+    timeout = 10.0 + count * wait_ms / 1000
+    answer = agent.request("echo", host=host, n=count, wait=wait_ms, timeout=timeout)
+    return Echoes(answer["sent"], tuple(answer["us"]), answer["cause"])
+
+
 def listen(agent: AgentSession, port: int = 0, protocol: str = "TCP") -> int:
     """Let the agent serve on one more port for as long as its session lasts, and return it (0: a free one).
 

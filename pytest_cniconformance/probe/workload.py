@@ -104,9 +104,11 @@ def probe_pod(
         pod_spec["hostNetwork"] = True
         pod_spec["dnsPolicy"] = "ClusterFirstWithHostNet"
     else:
-        # Lets a user other than root listen on port 80; a "safe" sysctl, but of the pod's own namespace only.
+        # Lets a user other than root listen on port 80, and ping (one group is mapped in every user namespace that
+        # could run the pod); "safe" sysctls, but of the pod's own namespace only.
         pod_spec["securityContext"]["sysctls"] = [
-            {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
+            {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"},
+            {"name": "net.ipv4.ping_group_range", "value": "65534 65534"},
         ]
     if node is not None:
         pod_spec["nodeSelector"] = {"kubernetes.io/hostname": node}

@@ -17,7 +17,7 @@ from pytest_cniconformance.model.failure import (
     NotEnforced,
     NotSupported,
 )
-from pytest_cniconformance.model.requirement import Outcome, Requirement
+from pytest_cniconformance.model.requirement import Level, Outcome, Requirement
 from pytest_cniconformance.report.check import Deviation
 
 FAILING = frozenset({Outcome.FAILED, Outcome.ERROR})
@@ -56,6 +56,9 @@ def judge(error: BaseException, requirement: Requirement, profile: CniProfile, v
             return Judged(Outcome.KNOWN_DEVIATION, message, known, error.evidence)
         unclaimed = not profile.claims(requirement.capability)
         outcome = Outcome.NOT_ENFORCED if isinstance(error, NotEnforced) and unclaimed else Outcome.FAILED
+        if outcome is Outcome.FAILED and requirement.level is Level.TRAIT:
+            # What a trait needs before it can be measured is the business of other checks.
+            outcome, message = Outcome.INCONCLUSIVE, f"could not be measured: {message}"
         return Judged(outcome, message, None, error.evidence)
     if isinstance(error, NotSupported):
         return Judged(Outcome.NOT_SUPPORTED, message)

@@ -163,3 +163,22 @@ def test_an_agent_serves_one_more_port_while_its_session_lasts(
     assert seen.verdict is Verdict.OPEN
     with pytest.raises(AgentError, match="Address already in use"):
         questions.listen(server, 80, protocol)
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_echo_requests_are_counted_and_silence_is_a_value(
+    network: Network, fleet: Fleet, agent: AgentSession, family: str
+) -> None:
+    target = network.ip("b", family)
+    with pytest.raises(AgentError, match="PermissionError"):
+        questions.echo(agent, target)
+    everyone = "echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range"
+    subprocess.run([*network.prefix_argv("a"), "sh", "-c", everyone], check=True)
+    found = questions.echo(agent, target)
+    assert found.answered and len(found.microseconds) == found.sent == 3
+    network.filter("meta l4proto { icmp, icmpv6 } drop")
+    assert not questions.echo(agent, target, wait_ms=100).answered
+    network.filter("meta l4proto { icmp, icmpv6 } reject with icmpx admin-prohibited")
+    assert "prohibited" in questions.echo(agent, target).cause
+    nobody = everyone.replace("0 2147483647", "1 0")
+    subprocess.run([*network.prefix_argv("a"), "sh", "-c", nobody], check=True)

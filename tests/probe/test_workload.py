@@ -51,6 +51,8 @@ def test_pod_meets_pod_security_restricted() -> None:
     assert security["runAsUser"] != 0
     assert security["seccompProfile"] == {"type": "RuntimeDefault"}
     assert {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"} in security["sysctls"]
+    group = security["runAsGroup"]
+    assert {"name": "net.ipv4.ping_group_range", "value": f"{group} {group}"} in security["sysctls"]
     assert container(pod)["securityContext"]["allowPrivilegeEscalation"] is False
     assert container(pod)["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert pod["spec"]["automountServiceAccountToken"] is False

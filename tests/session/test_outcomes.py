@@ -38,6 +38,19 @@ def test_outcome_of_an_exception(error: Exception, cni: str, outcome: Outcome) -
     assert judge(error, POLICY, load_profile(cni)).outcome is outcome
 
 
+@pytest.mark.parametrize(
+    ("error", "cni", "outcome"),
+    [
+        (ConformanceFailure("x"), "calico", Outcome.INCONCLUSIVE),
+        (NotEnforced("x"), "calico", Outcome.INCONCLUSIVE),
+        (NotEnforced("x"), "flannel", Outcome.NOT_ENFORCED),
+    ],
+)
+def test_a_trait_is_never_failed(error: Exception, cni: str, outcome: Outcome) -> None:
+    trait = Requirement("NP-TRAIT", Level.TRAIT, "networkpolicy/icmp", "https://example.org")
+    assert judge(error, trait, load_profile(cni)).outcome is outcome
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 def test_what_fails_the_run(outcome: Outcome) -> None:
     assert fails(Judged(outcome), POLICY, frozenset()) == (outcome in (Outcome.FAILED, Outcome.ERROR))

@@ -12,6 +12,7 @@ import time
 from .addresses import available_protocols, own_addresses
 from .control import ask_control
 from .dns import op_resolve, resolv_conf
+from .echo import op_echo
 from .hold import Hold
 from .lookups import op_lookups
 from .loop import READ, Loop
@@ -101,6 +102,8 @@ class Session:
             if op == "hold_stop":
                 self.loop.cancel(hold.task)
             return status
+        if op == "echo":
+            return await op_echo(self.loop, request)
         if op == "listen":
             return {"port": self._listen(request.get("proto", "TCP"), request.get("port", 0))}
         if op in ("watch", "watch_add", "watch_status", "watch_stop"):

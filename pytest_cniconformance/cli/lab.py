@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import signal
 import tempfile
@@ -14,7 +15,10 @@ from typing import TYPE_CHECKING
 from pytest_cniconformance.model.failure import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_cniconformance.lab.cluster import LabCluster
+    from pytest_cniconformance.lab.faults import Fault
 
 _LOOK = 0.5
 """Seconds between two looks at whether the lab still lives; the end itself is waited for, not polled."""
@@ -25,6 +29,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("lab", help="the embedded lab cluster: up, faults")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     faults = actions.add_parser("faults", help="list the faults and the checks that must catch them")
+    faults.add_argument(
+        "--checks", action="store_true", help="the reverse: each check and the faults that it catches"
+    )
+    faults.add_argument("--area", metavar="AREA", help="only the faults of one area, such as policy or dns")
     faults.add_argument("--json", action="store_true", help="print JSON")
     faults.set_defaults(run=list_faults)
     up = actions.add_parser("up", help="start a lab, print its kubeconfig, stop it on Ctrl-C")
@@ -41,25 +49,47 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def list_faults(arguments: argparse.Namespace) -> int:
-    """Print the fault table."""
+    """Print which checks must catch which fault, or the reverse."""
     from pytest_cniconformance.lab.faults import FAULTS
 
+    chosen = [fault for fault in FAULTS.values() if arguments.area in (None, fault.area)]
+    if not chosen:
+        areas = ", ".join(dict.fromkeys(fault.area for fault in FAULTS.values()))
+        raise UsageError(f"there are no faults of area {arguments.area!r}; the areas are {areas}")
+    if arguments.checks:
+        return _print_checks(chosen, as_json=arguments.json)
     if arguments.json:
-        fields = ("name", "area", "summary", "mimics")
-        rows = [
-            {f: getattr(x, f) for f in fields} | {"caught_by": list(x.caught_by)} for x in FAULTS.values()
-        ]
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([dataclasses.asdict(fault) for fault in chosen], indent=2))
         return 0
-    width = max(map(len, FAULTS))
+    width = max(len(fault.name) for fault in chosen)
     area = ""
-    for fault in sorted(FAULTS.values(), key=lambda fault: fault.area):
+    for fault in sorted(chosen, key=lambda fault: fault.area):
         if fault.area != area:
             area = fault.area
             print(f"\n{area}")
         print(f"  {fault.name:<{width}}  {fault.summary}")
-        print(f"  {'':<{width}}  mimics {fault.mimics}; caught by {', '.join(fault.caught_by)}")
-    print(f"\n{len(FAULTS)} faults")
+        print(f"  {'':<{width}}  mimics {fault.mimics}")
+        print(f"  {'':<{width}}  caught by {', '.join(fault.caught_by)}")
+    print(f"\n{len(chosen)} faults")
+    return 0
+
+
+def _print_checks(faults: Sequence[Fault], *, as_json: bool) -> int:
+    """Print the faults by which each check has shown that it can fail."""
+    from pytest_cniconformance.cli.catalogue import entries
+
+    killers: dict[str, list[str]] = {}
+    for fault in faults:
+        for requirement in fault.caught_by:
+            killers.setdefault(requirement, []).append(fault.name)
+    order = [entry.requirement.id for entry in entries() if entry.requirement.id in killers]
+    if as_json:
+        print(json.dumps({requirement: killers[requirement] for requirement in order}, indent=2))
+        return 0
+    width = max(map(len, order), default=0)
+    for requirement in order:
+        print(f"  {requirement:<{width}}  {', '.join(killers[requirement])}")
+    print(f"\n{len(order)} checks, {len(faults)} faults")
     return 0
 
 

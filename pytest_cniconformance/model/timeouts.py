@@ -41,13 +41,15 @@ class Timeouts:
     def scaled(self, factor: float) -> Timeouts:
         """Return the same deadlines times ``factor``.
 
-        The drop windows only grow: below their defaults, silence would read as a drop too soon. So does
-        ``policy_unseen``, the only one that is always waited for.
+        Below 1 only those shrink that end in a verdict on the CNI. The others end in errors of the cluster or the
+        prober, and in windows shorter than their defaults silence would read as a drop too soon.
         """
-        windows = ("drop_window_min", "drop_window_max", "policy_unseen")
         return Timeouts(
             **{
-                f.name: getattr(self, f.name) * (max(factor, 1.0) if f.name in windows else factor)
+                f.name: getattr(self, f.name) * (factor if f.name in _VERDICTS else max(factor, 1.0))
                 for f in fields(self)
             }
         )
+
+
+_VERDICTS = ("policy_settle", "policy_settle_unclaimed", "service_settle", "load_balancer")

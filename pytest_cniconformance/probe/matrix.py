@@ -20,7 +20,7 @@ PACE = 0.02
 """Seconds from the start of one round to the next, at least: the resolution of convergence times.
 
 Without it a policy that never takes effect would be polled by a busy loop that takes the processor from the
-very dataplane it waits for.
+very dataplane it waits for. From the second second on it is 2 % of the time waited so far.
 """
 
 HOLD_PACE = 0.1
@@ -219,7 +219,7 @@ class PodMatrix:
             if wrong and now - start >= deadline:
                 break
             # The first confirmation follows at once; those that only pass the time leave the processor to others.
-            again = PACE if wrong else HOLD_PACE if now != agreed else 0.0
+            again = max(PACE, (now - start) / 50) if wrong else HOLD_PACE if now != agreed else 0.0
             if (remaining := again - (now - began)) > 0:
                 pause.wait(remaining)
         return Settled(

@@ -26,7 +26,7 @@ class Lab:
         self.output = ""
 
     def run(
-        self, cni: str, *arguments: str, faults: Sequence[str] = (), expect: int = 0, scale: str = "0.2"
+        self, cni: str, *arguments: str, faults: Sequence[str] = (), expect: int = 0, scale: str = "0.1"
     ) -> dict[str, Any]:
         """Run ``pytest --cni=CNI --cni-cluster=lab`` and return ``report.json``.
 
@@ -35,7 +35,9 @@ class Lab:
         """
         words = [str(SUITES / word) if word.startswith("test_") else word for word in arguments]
         command = [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--cni={cni}", "--cni-cluster=lab",
+            # Hypothesis' plugin would cost each run a second.
+            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+            f"--cni={cni}", "--cni-cluster=lab",
             f"--cni-timeout-scale={scale}", "--cni-report=report", *words,
             *(f"--cni-lab-fault={name}" for name in faults),
         ]  # fmt: skip

@@ -58,7 +58,7 @@ def any_world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 def policy_world(profile: str, directory: Path, *faults: str) -> World:
     """Build a world of three namespaces with two pods each, spread so that every pair of kinds exists.
 
-    x/a and y/a share the first node; n/a and n/b have a port named web, 80 and 81.
+    x/a and y/a share the first node, as do n/a and n/c; n/a and n/b have a port named web, 80 and 81.
     """
     require_kernel()
     world = World(profile, directory, faults)
@@ -76,6 +76,7 @@ def policy_world(profile: str, directory: Path, *faults: str) -> World:
     )
     world.pod("n/a", "lab-worker1", named={"web": 80})
     world.pod("n/b", "lab-worker2", named={"web": 81})
+    world.pod("n/c", "lab-worker1")
     return world
 
 

@@ -31,9 +31,9 @@ PODS = (
 )
 
 
-def np(faults: tuple[str, ...] = (), profile: str = "calico", **spec: Any) -> Policy:
+def np(profile: str = "calico", **spec: Any) -> Policy:
     obj = {"metadata": {"namespace": "x", "name": "p"}, "spec": {"podSelector": {}, **spec}}
-    return networkpolicy.parse(obj, SEMANTICS[profile], faults)
+    return networkpolicy.parse(obj, SEMANTICS[profile])
 
 
 def compiled(*policies: Policy, profile: str = "calico", node: int = 0) -> Table:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_cniconformance.lab.dataplane.agentcache import BELIEFS
 from pytest_cniconformance.lab.dataplane.l7 import envoy_binary
+from pytest_cniconformance.lab.dataplane.misreadings import MISREADINGS
+from pytest_cniconformance.lab.dataplane.policyfaults import DEVIATIONS
 from pytest_cniconformance.lab.faults import FAULTS, Active
-from pytest_cniconformance.lab.faults.services import SERVICE_FAULTS
 from tests.lab_net.conftest import l7_world, policy_world, spread_world
+from tests.lab_net.policy_symptoms import OPEN, POLICY, Symptom, pod
 from tests.lab_net.test_l7 import serving_policy
 
 if TYPE_CHECKING:
@@ -19,128 +22,12 @@ if TYPE_CHECKING:
 
     from tests.lab_net.world import World
 
-Symptom = "Callable[[World], bool]"
-OPEN = "open"
-DENY = {"podSelector": {}, "policyTypes": ["Ingress"]}
-DENY_OUT = {"podSelector": {}, "policyTypes": ["Egress"]}
-# Their code is the API's, the controllers', the kubelet's or the resolver's; they are tested there.
-ELSEWHERE = {
-    "dns-externalname-dropped",
-    "dns-headless-cluster-ip",
-    "dns-nxdomain-as-servfail",
-    "dns-nxdomain-cross-namespace",
-    "dns-slow",
-    "dns-wrong-service-address",
-    "lb-no-address",
-    "lb-wrong-pool",
-    "pod-ip-duplicate",
-    "pod-ip-outside-cidr",
-    "resolv-search-wrong",
-}
+# Their code is mostly the API's, the controllers' or the resolver's; tests/e2e shows each by the checks that catch it.
+E2E_AREAS = {"dns", "services", "loadbalancer"}
+ELSEWHERE = {"pod-ip-duplicate", "pod-ip-outside-cidr", "ipv6-not-enforced", "neighbours-blocked"}
 
 
-def pod(world: World, key: str, target: str, port: int = 80, **options: Any) -> str:
-    return world.probe(key, world.pods[target].ip, port, **options)
-
-
-def allow(peer: dict[str, Any] | None = None, *ports: dict[str, Any]) -> dict[str, Any]:
-    rule: dict[str, Any] = {}
-    if peer:
-        rule["from"] = [peer]
-    if ports:
-        rule["ports"] = list(ports)
-    return {"podSelector": {"matchLabels": {"pod": "a"}}, "policyTypes": ["Ingress"], "ingress": [rule]}
-
-
-def in_ns(name: str, **more: Any) -> dict[str, Any]:
-    return {"namespaceSelector": {"matchLabels": {"ns": name}}, **more}
-
-
-def opened(policy: dict[str, Any], source: str, target: str, port: int = 80, **options: Any) -> Symptom:
-    """Give the symptom: traffic passes that the policy forbids."""
-
-    def symptom(world: World) -> bool:
-        world.policy(f"{target.split('/')[0]}/p", policy)
-        return pod(world, source, target, port, **options) == OPEN
-
-    return symptom
-
-
-def closed(policy: dict[str, Any], source: str, target: str, port: int = 80, **options: Any) -> Symptom:
-    """Give the symptom: traffic is stopped that the policy allows."""
-    inner = opened(policy, source, target, port, **options)
-    return lambda world: not inner(world)
-
-
-def except_ignored(world: World) -> bool:
-    world.do(world.sandbox.ask("serve", netns="outside", name="outside", port=7001))
-    block = {"ipBlock": {"cidr": "172.30.0.0/16", "except": ["172.30.2.0/24"]}}
-    world.policy("x/p", {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": [block]}]})
-    return world.probe("x/a", "172.30.2.1", 7001) == OPEN
-
-
-def cross_rule(world: World) -> bool:
-    rules = [{"from": [in_ns("y")], "ports": [{"port": 80}]}, {"from": [in_ns("z")], "ports": [{"port": 81}]}]
-    return opened({**allow(), "ingress": rules}, "y/a", "x/a", 81)(world)
-
-
-def last_wins(world: World) -> bool:
-    world.policy("x/one", allow(in_ns("y")))
-    world.policy("x/two", allow(in_ns("z")))
-    return pod(world, "y/a", "x/a") != OPEN
-
-
-def stale(world: World) -> bool:
-    world.policy("x/p", DENY)
-    world.no_policies()
-    return pod(world, "y/a", "x/a") != OPEN
-
-
-def update_ignored(world: World) -> bool:
-    world.policy("x/p", DENY)
-    world.policy("x/p", allow())
-    return pod(world, "y/a", "x/a") != OPEN
-
-
-def replies_dropped(world: World) -> bool:
-    world.policy("x/p", DENY_OUT)
-    return pod(world, "y/b", "x/a") != OPEN
-
-
-def node_blocked(world: World) -> bool:
-    world.policy("x/p", DENY)
-    return world.probe("lab-worker1", world.pods["x/a"].ip) != OPEN
-
-
-def self_blocked(world: World) -> bool:
-    before = pod(world, "x/a", "x/a")
-    world.policy("x/p", DENY)
-    during = pod(world, "x/a", "x/a")
-    world.no_policies()
-    return before == OPEN and during != OPEN and pod(world, "x/a", "x/a") == OPEN
-
-
-POLICY: dict[str, Symptom] = {
-    "policies-ignored": opened(DENY, "y/a", "x/a"),
-    "egress-not-enforced": opened(DENY_OUT, "x/a", "x/b"),
-    "udp-not-enforced": opened(DENY, "y/a", "x/a", kind="udp"),
-    "except-ignored": except_ignored,
-    "endport-ignored": closed(allow(None, {"port": 80, "endPort": 81}), "y/a", "x/a", 81),
-    "and-as-or": opened(allow(in_ns("y", podSelector={"matchLabels": {"pod": "b"}})), "y/a", "x/a"),
-    "peer-not-namespaced": opened(allow({"podSelector": {}}), "y/a", "x/a"),
-    "ports-ignored": opened(allow(None, {"port": 80}), "y/a", "x/a", 81),
-    "only-first-port": closed(allow(None, {"port": 80}, {"port": 81}), "y/a", "x/a", 81),
-    "cross-rule": cross_rule,
-    "last-policy-wins": last_wins,
-    "stale-after-delete": stale,
-    "update-ignored": update_ignored,
-    "replies-dropped": replies_dropped,
-    "node-blocked": node_blocked,
-    "self-blocked": self_blocked,
-    "same-node-not-enforced": opened(DENY, "y/a", "x/a"),
-    "cross-node-not-enforced": opened(DENY, "y/b", "x/a"),
-    "allow-rules-dropped": closed(allow(in_ns("y")), "y/a", "x/a"),
-}
+ON_PAPER = set(MISREADINGS) | set(BELIEFS) | set(DEVIATIONS)
 
 
 def ready(world: World, *keys: str) -> None:
@@ -346,7 +233,8 @@ CASES = [
     *(
         (name, profile, symptom, policy_world)
         for name, symptom in POLICY.items()
-        for profile in ("calico", "cilium")
+        if name in FAULTS
+        for profile in FAULTS[name].profiles
     ),
     *(
         (name, profile, symptom, spread_world)
@@ -412,8 +300,8 @@ def test_a_sound_dataplane_shows_no_http_symptom(tmp_path: Path) -> None:
 
 
 def test_every_fault_has_a_test_and_names_its_check() -> None:
-    services = {fault.name for fault in SERVICE_FAULTS}  # tests/e2e shows each by the checks that catch it
-    assert set(FAULTS) == {*POLICY, *NETWORK, *L7, *ELSEWHERE, *services}
+    shown = {*POLICY, *NETWORK, *L7, *ON_PAPER, *ELSEWHERE}
+    assert {name for name, fault in FAULTS.items() if fault.area not in E2E_AREAS} <= shown
     assert all(fault.caught_by and fault.mimics and fault.summary for fault in FAULTS.values())
 
 

@@ -53,8 +53,6 @@ def _policy(meta: dict[str, Any], spec: dict[str, Any], index: int, faults: Coll
         for side in (INGRESS, EGRESS)
         if (spec.get(side) or spec.get(f"{side}Deny")) and default_deny.get(side) is not False
     }
-    if "egress-not-enforced" in faults:
-        isolates.discard(EGRESS)
     rules = {side: _direction(spec, side, namespace, faults) for side in (INGRESS, EGRESS)}
     subject = _selector(spec.get("endpointSelector") or {})
     if namespace:
@@ -66,7 +64,7 @@ def _policy(meta: dict[str, Any], spec: dict[str, Any], index: int, faults: Coll
         subject=PodPeer.of(namespace=namespace, identity=subject),
         isolates=frozenset(isolates),
         ingress=rules[INGRESS],
-        egress=rules[EGRESS] if "egress-not-enforced" not in faults else (),
+        egress=rules[EGRESS],
     )
 
 
@@ -75,8 +73,6 @@ def _direction(
 ) -> tuple[Rule, ...]:
     result: list[Rule] = []
     for section, deny in ((side, False), (f"{side}Deny", True)):
-        if not deny and "allow-rules-dropped" in faults:
-            continue
         for rule in spec.get(section) or []:
             result += _rule(rule, _SIDES[side], namespace, deny, faults)
     return tuple(result)
@@ -105,8 +101,7 @@ def _rule(
         checked = None if http is None or deny or "l7-not-enforced" in faults else tuple(map(_http, http))
         if checked is not None and "l7-peer-wildcard" in faults:
             peers = None
-        ports = None if "ports-ignored" in faults else tuple(_ports(item.get("ports") or [], faults))
-        result.append(Rule(peers, ports or None, checked, deny))
+        result.append(Rule(peers, tuple(_ports(item.get("ports") or [])) or None, checked, deny))
     return result
 
 
@@ -155,9 +150,9 @@ def _without_namespace(selector: Selector) -> Selector:
     }
 
 
-def _ports(ports: list[dict[str, Any]], faults: Collection[str]) -> list[Port]:
+def _ports(ports: list[dict[str, Any]]) -> list[Port]:
     result = []
-    for entry in ports[:1] if "only-first-port" in faults else ports:
+    for entry in ports:
         protocol = (entry.get("protocol") or "ANY").lower()
         number = str(entry.get("port", "0"))
         for name in _ANY_PROTOCOL if protocol == "any" else (protocol,):
@@ -166,7 +161,7 @@ def _ports(ports: list[dict[str, Any]], faults: Collection[str]) -> list[Port]:
             elif int(number) == 0:
                 result.append(Port(name))
             else:
-                last = 0 if "endport-ignored" in faults else int(entry.get("endPort") or 0)
+                last = int(entry.get("endPort") or 0)
                 result.append(Port(name, int(number), max(last, int(number))))
     return result
 

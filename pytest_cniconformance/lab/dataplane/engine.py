@@ -205,7 +205,8 @@ class Engine:
         if event.type == "DELETED":
             self._seen.pop(uid, None)
             return True
-        now = (meta.get("labels"), (event.object.get("status") or {}).get("phase"))
+        phase = (event.object.get("status") or {}).get("phase")
+        now = (meta.get("labels"), phase, "deletionTimestamp" in meta)
         before, self._seen[uid] = self._seen.get(uid), now
         return before != now
 

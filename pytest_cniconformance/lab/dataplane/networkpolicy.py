@@ -18,29 +18,29 @@ from pytest_cniconformance.lab.dataplane.policy import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pytest_cniconformance.lab.dataplane.seams import Obj
 
 
-def parse(obj: Obj, semantics: Semantics, faults: Collection[str]) -> Policy:
+def parse(obj: Obj, semantics: Semantics) -> Policy:
     """Reduce one NetworkPolicy."""
     meta, spec = obj["metadata"], obj.get("spec") or {}
-    ingress, egress = spec.get("ingress") or [], spec.get("egress") or []
-    types = spec.get("policyTypes") or [t for t, on in (("Ingress", True), ("Egress", bool(egress))) if on]
-    isolates = {INGRESS if kind == "Ingress" else EGRESS for kind in types}
+    sections = {INGRESS: spec.get("ingress") or [], EGRESS: spec.get("egress") or []}
+    types = spec.get("policyTypes")
+    if types is None:
+        types = ["Ingress", *(["Egress"] if sections[EGRESS] else [])]
+    isolates = {kind.lower() for kind in types}
     if semantics.unlisted_sections_count:
-        isolates |= {side for side, rules in ((INGRESS, ingress), (EGRESS, egress)) if rules}
-    if "egress-not-enforced" in faults:
-        isolates.discard(EGRESS)
+        isolates |= {side for side, rules in sections.items() if rules}
     namespace = meta["namespace"]
     return Policy(
         key=f"np/{namespace}/{meta['name']}",
         order=order(meta),
         subject=PodPeer.of(namespace=namespace, pods=spec.get("podSelector") or {}),
         isolates=frozenset(isolates),
-        ingress=_rules(ingress, "from", namespace, faults) if INGRESS in isolates else (),
-        egress=_rules(egress, "to", namespace, faults) if EGRESS in isolates else (),
+        ingress=_rules(sections[INGRESS], "from", namespace) if INGRESS in isolates else (),
+        egress=_rules(sections[EGRESS], "to", namespace) if EGRESS in isolates else (),
     )
 
 
@@ -54,65 +54,35 @@ def order(meta: dict[str, Any]) -> tuple[str, int, str]:
     )
 
 
-def _rules(
-    rules: Iterable[dict[str, Any]], side: str, namespace: str, faults: Collection[str]
-) -> tuple[Rule, ...]:
-    if "allow-rules-dropped" in faults:
-        return ()
-    parsed = tuple(
-        Rule(_peers(rule.get(side) or [], namespace, faults), _ports(rule.get("ports") or [], faults))
-        for rule in rules
+def _rules(rules: Iterable[dict[str, Any]], side: str, namespace: str) -> tuple[Rule, ...]:
+    return tuple(
+        Rule(_peers(rule.get(side) or [], namespace), _ports(rule.get("ports") or [])) for rule in rules
     )
-    return _crossed(parsed) if "cross-rule" in faults else parsed
 
 
-def _crossed(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Mix the peers of every rule with the ports of every rule."""
-    if len(rules) < 2:
-        return rules
-    peers = None if any(r.peers is None for r in rules) else tuple(p for r in rules for p in r.peers or ())
-    ports = None if any(r.ports is None for r in rules) else tuple(p for r in rules for p in r.ports or ())
-    return (Rule(peers, ports),)
-
-
-def _peers(
-    peers: Iterable[dict[str, Any]], namespace: str, faults: Collection[str]
-) -> tuple[Peer, ...] | None:
+def _peers(peers: Iterable[dict[str, Any]], namespace: str) -> tuple[Peer, ...] | None:
     result: list[Peer] = []
     for peer in peers:
         block = peer.get("ipBlock")
         if block:
-            excepts = () if "except-ignored" in faults else tuple(block.get("except") or ())
-            result.append(BlockPeer(block["cidr"], excepts))
+            result.append(BlockPeer(block["cidr"], tuple(block.get("except") or ())))
             continue
-        pods, namespaces = peer.get("podSelector"), peer.get("namespaceSelector")
-        if namespaces is None:
-            # Without a namespaceSelector the policy's own namespace is meant.
-            home = None if "peer-not-namespaced" in faults else namespace
-            result.append(PodPeer.of(namespace=home, pods=pods))
-        elif pods is not None and "and-as-or" in faults:
-            result += [PodPeer.of(namespaces=namespaces), PodPeer.of(namespace=namespace, pods=pods)]
-        else:
-            result.append(PodPeer.of(namespaces=namespaces, pods=pods))
+        namespaces = peer.get("namespaceSelector")
+        # Without a namespaceSelector the policy's own namespace is meant.
+        home = namespace if namespaces is None else None
+        result.append(PodPeer.of(namespace=home, namespaces=namespaces, pods=peer.get("podSelector")))
     return tuple(result) or None
 
 
-def _ports(ports: list[dict[str, Any]], faults: Collection[str]) -> tuple[Port, ...] | None:
-    if "ports-ignored" in faults:
-        return None
-    if "only-first-port" in faults:
-        ports = ports[:1]
+def _ports(ports: Iterable[dict[str, Any]]) -> tuple[Port, ...] | None:
     result = []
     for entry in ports:
         protocol = (entry.get("protocol") or "TCP").lower()
         port = entry.get("port")
-        if port == 53 and "egress-dns-port" in faults:
-            port = 5353
         if port is None:
             result.append(Port(protocol))
         elif isinstance(port, str):
             result.append(Port(protocol, name=port))
         else:
-            last = port if "endport-ignored" in faults else entry.get("endPort") or port
-            result.append(Port(protocol, low=int(port), high=int(last)))
+            result.append(Port(protocol, low=int(port), high=int(entry.get("endPort") or port)))
     return tuple(result) or None

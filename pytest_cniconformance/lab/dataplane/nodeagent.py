@@ -14,7 +14,7 @@ from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
 from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, add_redirects
 from pytest_cniconformance.lab.dataplane.nft import Table, transition
-from pytest_cniconformance.lab.dataplane.policy import SEMANTICS
+from pytest_cniconformance.lab.dataplane.policyfaults import semantics_of
 from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 from pytest_cniconformance.lab.dataplane.selfblock import SelfBlocker
@@ -128,7 +128,7 @@ class NodeAgent:
             self._faults,
             last_node=self.node == self._plan.nodes[-1] and len(self._plan.nodes) > 1,
         )
-        semantics = SEMANTICS.get(self._profile.name)
+        semantics = semantics_of(self._profile.name, self._faults)
         isolated: set[str] = set()
         if semantics is not None:
             compiled = PolicyTable(

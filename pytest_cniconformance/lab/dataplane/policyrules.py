@@ -40,13 +40,22 @@ class RuleWriter:
     """
 
     def __init__(
-        self, table: Table, view: View, plan: Plan, node: NodeAddresses, semantics: Semantics
+        self,
+        table: Table,
+        view: View,
+        plan: Plan,
+        node: NodeAddresses,
+        semantics: Semantics,
+        *,
+        before_dnat: bool = False,
     ) -> None:
         self._table = table
         self._view = view
         self._plan = plan
         self._node = node
         self._semantics = semantics
+        # A fault: destinations are judged as the client wrote them, not as the backend that a Service stands for.
+        self._before_dnat = before_dnat
 
     def write(self, rule: Rule, direction: str, subjects: Sequence[Pod]) -> list[str]:
         """Give the matches of a rule, without a verdict."""
@@ -76,12 +85,13 @@ class RuleWriter:
             yield ""
             return
         side = "saddr" if direction == INGRESS else "daddr"
+        original = "ct original " if self._before_dnat and direction != INGRESS else ""
         for peer in dict.fromkeys(peers):
             if isinstance(peer, EntityPeer) and peer.name == "all":
                 yield ""
                 continue
             for family in self._plan.families:
-                yield f"{nft_family(family)} {side} @{self._peer_set(peer, family)}"
+                yield f"{original}{nft_family(family)} {side} @{self._peer_set(peer, family)}"
 
     def _peer_set(self, peer: Peer, family: str) -> str:
         kind = "ipv4_addr" if family == IPV4 else "ipv6_addr"
@@ -130,8 +140,7 @@ class RuleWriter:
 
     # -- what -----------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _numbered(ports: tuple[Port, ...] | None) -> list[str]:
+    def _numbered(self, ports: tuple[Port, ...] | None) -> list[str]:
         if ports is None:
             return [""]
         matches = []
@@ -142,7 +151,12 @@ class RuleWriter:
             elif entries:
                 spans = ranges.union((p.low or 0, p.high or p.low or 0) for p in entries)
                 text = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in spans)
-                matches.append(f"{protocol} dport {{ {text} }}")
+                port = (
+                    f"meta l4proto {protocol} ct original proto-dst"
+                    if self._before_dnat
+                    else f"{protocol} dport"
+                )
+                matches.append(f"{port} {{ {text} }}")
         return matches
 
     # -- named ports ----------------------------------------------------------------------------------------

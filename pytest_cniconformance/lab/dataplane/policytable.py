@@ -16,6 +16,15 @@ from typing import TYPE_CHECKING
 from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
 from pytest_cniconformance.lab.dataplane.nft import Table, chain_name
 from pytest_cniconformance.lab.dataplane.policy import EGRESS, INGRESS, Policy, Semantics
+from pytest_cniconformance.lab.dataplane.policyfaults import (
+    AT_THE_POD,
+    BEFORE_CONNTRACK,
+    BEFORE_THE_DENIAL,
+    CHOSEN,
+    UNPOLICED,
+    add_sets,
+    rules_of,
+)
 from pytest_cniconformance.lab.dataplane.policyrules import RuleWriter
 from pytest_cniconformance.lab.dataplane.view import Pod, View
 
@@ -62,7 +71,14 @@ class PolicyTable:
     """Keys of local pods that some policy isolates for ingress."""
 
     def __post_init__(self) -> None:
-        self.writer = RuleWriter(self.table, self.view, self.plan, self.node, self.semantics)
+        self.writer = RuleWriter(
+            self.table,
+            self.view,
+            self.plan,
+            self.node,
+            self.semantics,
+            before_dnat="judged-before-dnat" in self.faults,
+        )
         self._written: set[str] = set()
 
     def build(self, policies: Sequence[Policy]) -> Table:
@@ -71,7 +87,7 @@ class PolicyTable:
         for pod in self.view.pods:
             if pod.node != self.node.name or (pod.young and "startup-leak" in self.faults):
                 continue
-            own = [p for p in policies if pod in self.view.members(p.subject)]
+            own = [p for p in policies if pod in self._subjects(p)]
             for direction, targets in jumps.items():
                 applied = [p for p in own if p.concerns(direction)]
                 if not applied:
@@ -82,15 +98,20 @@ class PolicyTable:
             self._base_chains(jumps)
         return self.table
 
+    def _subjects(self, policy: Policy) -> Sequence[Pod]:
+        subjects = self.view.members(policy.subject)
+        if "second-pod-not-isolated" in self.faults:
+            return [pod for pod in subjects if pod.node == self.node.name][:1]
+        return subjects
+
     def _pod_chain(self, pod: Pod, direction: str, policies: list[Policy]) -> str:
-        if "last-policy-wins" in self.faults:
-            policies = [max(policies, key=lambda policy: policy.order)]
+        for name in CHOSEN.keys() & set(self.faults):
+            policies = [CHOSEN[name](policies, key=lambda policy: policy.order)]
         isolated = any(direction in policy.isolates for policy in policies)
         rules = []
         if direction == EGRESS and self.semantics.skips_own_service:
             rules.append(f'oifname "{self.interface(pod)}" accept')
-        if "udp-not-enforced" in self.faults:
-            rules.append("meta l4proto udp accept")
+        rules += rules_of(AT_THE_POD, self.faults)
         # Denies of any policy come before allows of any other.
         locked_out = pod.young and "startup-lockout" in self.faults
         for deny in (True,) if locked_out else (True, False):
@@ -100,7 +121,7 @@ class PolicyTable:
                 if any(rule.deny == deny for rule in policy.rules(direction))
             ]
         if isolated:
-            rules.append("drop")
+            rules += [*rules_of(BEFORE_THE_DENIAL, self.faults), "drop"]
             if direction == INGRESS:
                 self.isolated.add(pod.key)
         if any(rule.http is not None for policy in policies for rule in policy.rules(direction)):
@@ -133,7 +154,10 @@ class PolicyTable:
         table = self.table
         table.map("egress-of", "type ifname : verdict;", jumps[EGRESS])
         table.map("ingress-of", "type ifname : verdict;", jumps[INGRESS])
-        state, always = self._state_rules(), self._unpoliced_paths()
+        add_sets(table, self.faults)
+        state = rules_of(BEFORE_CONNTRACK, self.faults) + self._state_rules()
+        always = self._unpoliced_paths()
+        neighbours = [] if "neighbours-blocked" in self.faults else [_NEIGHBOUR_DISCOVERY]
         table.chain(
             "forward-egress",
             [*state, *always, "iifname vmap @egress-of"],
@@ -148,14 +172,14 @@ class PolicyTable:
             "to-node",
             [
                 "ct state established,related accept",
-                _NEIGHBOUR_DISCOVERY,
+                *neighbours,
                 f"meta mark & 0x{EGRESS_CHECKED_MARK:x} != 0 accept",
                 "iifname vmap @egress-of",
             ],
             "type filter hook input priority filter;",
         )
         if "node-blocked" in self.faults:
-            rules = ["ct state established,related accept", _NEIGHBOUR_DISCOVERY, "oifname vmap @ingress-of"]
+            rules = ["ct state established,related accept", *neighbours, "oifname vmap @ingress-of"]
         else:
             # What the proxy sends on behalf of a local pod's egress is that pod's traffic, not the node's.
             rules = [
@@ -167,22 +191,18 @@ class PolicyTable:
     def _state_rules(self) -> list[str]:
         if "replies-dropped" in self.faults:
             return ["ct state related accept"]
+        tracked = "meta l4proto != udp " if "udp-replies-dropped" in self.faults else ""
         if self.semantics.keeps_established:
-            return ["ct state established,related accept", "ct state invalid drop"]
+            return [f"{tracked}ct state established,related accept", "ct state invalid drop"]
         # Conntrack vouches for replies only, so a tightened policy cuts connections at their next packet.
         return [
             "ct state related accept",
-            "ct state established ct direction reply accept",
+            f"{tracked}ct state established ct direction reply accept",
             "ct state invalid drop",
         ]
 
     def _unpoliced_paths(self) -> list[str]:
-        rules = []
-        if "same-node-not-enforced" in self.faults:
-            prefix = self.interface_prefix
-            rules.append(f'iifname "{prefix}*" oifname "{prefix}*" accept')
-        if "cross-node-not-enforced" in self.faults:
-            rules += [f'iifname "{self.tunnel}" accept', f'oifname "{self.tunnel}" accept']
+        rules = rules_of(UNPOLICED, self.faults, links=self.interface_prefix, tunnel=self.tunnel)
         if {"slow-same-node", "slow-service", "slow-overlay"} & set(self.faults):
             # The delay line's second pass is untracked; only what opens a connection can be judged there.
             rules.append(f'iifname "{DELAY_DEVICE}" tcp flags & (syn | ack) != syn accept')

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
+    from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet
 
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
@@ -70,18 +70,22 @@ class View:
         return found
 
 
-def snapshot(store: Store, connected: Mapping[str, tuple[str, PodNet]], young: Container[str] = ()) -> View:
+def snapshot(
+    listed: Callable[[str], list[Obj]],
+    connected: Mapping[str, tuple[str, PodNet]],
+    young: Container[str] = (),
+) -> View:
     """Combine the kubelets' knowledge of addresses with the API's knowledge of labels.
 
-    ``connected`` maps a pod's uid to its node and network identity. A pod is a peer from the moment its kubelet
-    connects it, before its address is in its status. ``young`` are uids.
+    ``listed`` gives all objects of a resource; ``connected`` maps a pod's uid to its node and network identity.
+    A pod is a peer from the moment its kubelet connects it, before its address is in its status. ``young`` are
+    uids.
     """
     namespaces = {
-        item["metadata"]["name"]: dict(item["metadata"].get("labels") or {})
-        for item in store.list("namespaces")
+        item["metadata"]["name"]: dict(item["metadata"].get("labels") or {}) for item in listed("namespaces")
     }
     pods = []
-    for item in store.list("pods"):
+    for item in listed("pods"):
         uid = item["metadata"].get("uid", "")
         known = connected.get(uid)
         if known is None or known[1].host_network:

@@ -26,3 +26,15 @@ class Fault:
     caught_by: tuple[str, ...]
     profiles: tuple[str, ...] = ALL_PROFILES
     families: tuple[str, ...] = ("ipv4",)
+
+
+def policy_fault(
+    name: str,
+    summary: str,
+    mimics: str,
+    *caught_by: str,
+    profiles: tuple[str, ...] = POLICY_PROFILES,
+    families: tuple[str, ...] = ("ipv4",),
+) -> Fault:
+    """Return a fault of a policy engine."""
+    return Fault(name, "policy", summary, mimics, caught_by, profiles, families)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The faults by name, and the set of those in force.
 
-Code that can misbehave asks ``"except-ignored" in faults``.
+Code that can misbehave asks ``"except-ignored" in faults``. The policy engine's misreadings, beliefs and
+omissions are tables by the same names, next to its compiler.
 """
 
 from __future__ import annotations
@@ -11,26 +12,32 @@ from typing import TYPE_CHECKING, Self
 
 from pytest_cniconformance.lab.faults.dns import DNS_FAULTS
 from pytest_cniconformance.lab.faults.fault import Fault
+from pytest_cniconformance.lab.faults.l7 import L7_FAULTS
 from pytest_cniconformance.lab.faults.loadbalancer import LOADBALANCER_FAULTS
 from pytest_cniconformance.lab.faults.network import NETWORK_FAULTS
-from pytest_cniconformance.lab.faults.policy import POLICY_FAULTS
+from pytest_cniconformance.lab.faults.policy_enforcement import ENFORCEMENT_FAULTS
+from pytest_cniconformance.lab.faults.policy_knowledge import KNOWLEDGE_FAULTS
+from pytest_cniconformance.lab.faults.policy_ports import PORT_FAULTS
+from pytest_cniconformance.lab.faults.policy_reading import READING_FAULTS
 from pytest_cniconformance.lab.faults.services import SERVICE_FAULTS
 from pytest_cniconformance.lab.faults.timing import TIMING_FAULTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FAULTS: dict[str, Fault] = {
-    fault.name: fault
-    for fault in (
-        *NETWORK_FAULTS,
-        *DNS_FAULTS,
-        *SERVICE_FAULTS,
-        *LOADBALANCER_FAULTS,
-        *POLICY_FAULTS,
-        *TIMING_FAULTS,
-    )
-}
+_BY_THEME = (
+    NETWORK_FAULTS,
+    DNS_FAULTS,
+    SERVICE_FAULTS,
+    LOADBALANCER_FAULTS,
+    READING_FAULTS,
+    PORT_FAULTS,
+    KNOWLEDGE_FAULTS,
+    TIMING_FAULTS,
+    ENFORCEMENT_FAULTS,
+    L7_FAULTS,
+)
+FAULTS: dict[str, Fault] = {fault.name: fault for theme in _BY_THEME for fault in theme}
 
 
 class Active(frozenset[str]):

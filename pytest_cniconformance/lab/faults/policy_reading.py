@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of reading a NetworkPolicy: directions, rules, peers, selectors."""
+
+from __future__ import annotations
+
+from pytest_cniconformance.lab.faults.fault import Fault, policy_fault
+
+READING_FAULTS: tuple[Fault, ...] = (
+    policy_fault(
+        "egress-not-enforced",
+        "only the ingress half of policies is enforced",
+        "first-generation policy engines (kubernetes/kubernetes#51351)",
+        "DNS-POLICY-DENY",
+        "NP-DEF-3",
+        "NP-ISO-3",
+    ),
+    policy_fault(
+        "direction-ignored",
+        "every policy isolates in both directions, whatever its policyTypes",
+        "projectcalico/felix#1180, projectcalico/calico#1360",
+        "NP-ISO-4",
+        "NP-EMP-4",
+    ),
+    policy_fault(
+        "unlisted-section-enforced",
+        "a rule section counts although policyTypes does not list its direction",
+        "cilium/cilium#48703, aws/amazon-network-policy-controller-k8s#229",
+        "NP-DEF-2",
+        profiles=("calico",),
+    ),
+    policy_fault(
+        "default-types-wrong",
+        "a policy with egress rules and no policyTypes does not isolate ingress",
+        "tools that read manifests without the API's defaulting",
+        "NP-DEF-1",
+    ),
+    policy_fault(
+        "allow-rules-dropped",
+        "an isolating policy isolates, but its allow rules never match",
+        "cilium/cilium#46253: selector values lost in the parser",
+        "NP-EMP-5",
+        "NP-AND-1",
+    ),
+    policy_fault(
+        "empty-list-allows",
+        "a direction that is listed without rules is not isolated",
+        "antrea-io/antrea#574 (0.4.0 to 0.5.0)",
+        "NP-EMP-4",
+        "NP-DEF-3",
+        "NP-EMP-1",
+    ),
+    policy_fault(
+        "empty-rule-matches-nothing",
+        "a rule {} allows nothing",
+        "translators to CiliumNetworkPolicy, where {} denies all",
+        "NP-EMP-2",
+    ),
+    policy_fault(
+        "only-first-rule",
+        "only the first rule of a section is applied",
+        "ovn-kubernetes and kube-router, early releases",
+        "NP-AND-2",
+    ),
+    policy_fault(
+        "cross-rule",
+        "peers and ports of all rules of a policy are combined with one another",
+        "cloudnativelabs/kube-router#389",
+        "NP-AND-2",
+        "NP-AND-2-EGRESS",
+    ),
+    policy_fault(
+        "no-peers-means-own-namespace",
+        "a rule without peers allows pods of the policy's own namespace only",
+        "engines that fill an empty peer with the policy's namespace",
+        "NP-EMP-3",
+    ),
+    policy_fault(
+        "only-first-peer",
+        "only the first entry of a rule's peer list is applied",
+        "ovn-kubernetes and kube-router, early releases",
+        "NP-AND-1",
+    ),
+    policy_fault(
+        "and-as-or",
+        "namespaceSelector and podSelector in one peer are ORed",
+        "Calico before 3.2 (ahmetb/kubernetes-network-policy-recipes#27)",
+        "NP-AND-1",
+        "NP-AND-1-EGRESS",
+    ),
+    policy_fault(
+        "peer-not-namespaced",
+        "a podSelector peer without namespaceSelector matches pods of every namespace",
+        "naive policy converters",
+        "NP-EMP-5",
+        "NP-AND-3",
+    ),
+    policy_fault(
+        "peer-namespace-ignored",
+        "a peer's namespaceSelector is taken for the policy's own namespace",
+        "converters that drop the namespaceSelector; openshift/ovn-kubernetes#389",
+        "NP-AND-1",
+        "NP-EMP-6",
+    ),
+    policy_fault(
+        "expressions-ignored",
+        "matchExpressions of selectors have no effect",
+        "parsers that know matchLabels only",
+        "NP-SEL-1",
+        "NP-SEL-2-EXISTS",
+        "NP-SEL-2-SUBJECT",
+    ),
+    policy_fault(
+        "expression-values-dropped",
+        "the values of matchExpressions are lost: In matches nothing, NotIn everything",
+        "cilium/cilium#46253",
+        "NP-SEL-1",
+    ),
+    policy_fault(
+        "in-first-value",
+        "In matches only the first of its values",
+        "parsers that turn In into one equality",
+        "NP-SEL-4",
+        "NP-SEL-2-IN",
+    ),
+    policy_fault(
+        "notin-needs-key",
+        "NotIn and DoesNotExist do not match objects without the key",
+        "cilium/cilium#11365",
+        "NP-SEL-2-NOTIN",
+        "NP-SEL-2-ABSENT",
+    ),
+)

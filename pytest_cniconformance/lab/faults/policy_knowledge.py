@@ -11,7 +11,8 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
         "a deleted policy stays in force",
         "antrea-io/antrea#666, k3s-io/k3s#7244, projectcalico/calico#5100",
         "NP-DYN-4",
-        "NP-DYN-4-AGAIN",
+        "NP-CONV-ISOLATE",
+        "NP-CONV-ALLOW",
     ),
     policy_fault(
         "update-ignored",
@@ -19,6 +20,12 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
         "aws/aws-network-policy-agent#643, cloudnativelabs/kube-router#341",
         "NP-DYN-3",
         "NP-DYN-3-EGRESS",
+    ),
+    policy_fault(
+        "recreated-policy-stale",
+        "a policy that is created again under its name has the rules of the first of that name",
+        "caches keyed by name: Azure/azure-container-networking#555",
+        "NP-DYN-4-AGAIN",
     ),
     policy_fault(
         "last-update-lost",

@@ -79,6 +79,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "what a pod was denied stays denied for 30 s, though its policy has changed",
         "conntrack caches of the AWS network policy agent: #288",
         "NP-AND-1",
+        "NP-CONV-ALLOW",
     ),
     policy_fault(
         "allow-lost-at-random",

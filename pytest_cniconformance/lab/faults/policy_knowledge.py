@@ -12,7 +12,6 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
         "antrea-io/antrea#666, k3s-io/k3s#7244, projectcalico/calico#5100",
         "NP-DYN-4",
         "NP-CONV-ISOLATE",
-        "NP-CONV-ALLOW",
     ),
     policy_fault(
         "update-ignored",

@@ -10,7 +10,7 @@ loaded into them, and one seed would draw different cases in a worker, in a chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from pytest_cniconformance.policy.randomcase import (
     ANY,
     LABEL_KEYS,
     OUTSIDE,
+    OUTSIDE_PORT,
     POOL,
     Case,
     Stage,
@@ -31,10 +32,13 @@ from pytest_cniconformance.policy.randomcase import (
     namespaces_of,
 )
 
-VALUES = ("a", "b")
+VALUES = ("a", "b", "a", "")
 TYPES = (None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])
 PROTOCOLS = ("TCP", "UDP", None, "SCTP")
 LENGTHS = (0, 8, 16, 24, 32)
+NUMBERS: tuple[int | str, ...] = (80, 81, 8080, 80, 81, OUTSIDE_PORT, 79, 81)
+ENDS = (81, 80, 82, 8080, 81, 79, 65535, 8079)
+"""Ports served are 80, 81 and 8080: ranges end before, on and after them."""
 
 T = TypeVar("T")
 Obj = dict[str, Any]
@@ -105,16 +109,18 @@ def selectors(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
 
 @st.composite
 def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
-    """Return an ipBlock around a pod, the address outside or everything, with and without exceptions."""
+    """Return an ipBlock around a pod, the address outside or everything, with and without exceptions, or beside."""
     family = int(draw(_COIN))
-    anchors = (ANY, OUTSIDE, *pods)
+    anchors = (ANY, OUTSIDE, OUTSIDE, *pods)
+    if rarely(draw):
+        return peer(cidr=block(pick(draw, anchors[1:]), pick(draw, LENGTHS[1:]), family, beside=True))
     anchor = pick(draw, anchors)
     length = 0 if anchor == ANY else pick(draw, LENGTHS[1:])
     cuts = []
     if length < 32 and draw(_COIN):
         for _ in range(1 + rarely(draw)):
             inner = pick(draw, anchors[1:]) if anchor == ANY else anchor
-            cuts.append(block(inner, pick(draw, [wider for wider in LENGTHS if wider > length]), family))
+            cuts.append(block(inner, pick(draw, [longer for longer in LENGTHS if longer > length]), family))
     return peer(cidr=block(anchor, length, family), except_=cuts or None)
 
 
@@ -122,7 +128,7 @@ def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
 def peers(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
     """Return a peer: pods of the policy's namespace, namespaces, both, or an address block."""
     names = namespaces_of(tuple(pods))
-    kind = pick(draw, ("pods", "namespaces", "both", "both", "pods", "namespaces", "block", "both"))
+    kind = pick(draw, ("pods", "namespaces", "both", "block", "both", "namespaces", "block", "both"))
     if kind == "block":
         return draw(blocks(pods))
     chosen = draw(selectors()) if kind in ("pods", "both") else None
@@ -140,8 +146,10 @@ def ports(draw: st.DrawFn) -> Obj:
     protocol = pick(draw, PROTOCOLS) if rarely(draw) else pick(draw, PROTOCOLS[:2])
     if kind == "protocol":
         return port(None, protocol)
-    number = pick(draw, (80, 81, 82, 79))
-    return port(number, protocol, end=number + pick(draw, (1, 2, 0, 4)) if kind == "range" else None)
+    if kind == "range":
+        first = pick(draw, (80, 79, 81, 1))
+        return port(first, protocol, end=pick(draw, [end for end in ENDS if end >= first]))
+    return port(pick(draw, NUMBERS), protocol)
 
 
 @st.composite
@@ -158,8 +166,8 @@ def rules(draw: st.DrawFn, pods: Sequence[str]) -> Any:
 
 
 @st.composite
-def policies(draw: st.DrawFn, name: str, pods: Sequence[str]) -> Obj:
-    """Return a policy in the namespace of one of the pods; its sections and its types need not agree."""
+def policies(draw: st.DrawFn, name: str, pods: Sequence[str], home: str = "") -> Obj:
+    """Return a policy, in the namespace of one of the pods; its sections and its types need not agree."""
     sections: list[list[Any] | None] = []
     for _ in ("ingress", "egress"):
         kind = pick(draw, ("absent", "given", "given", "empty"))
@@ -167,7 +175,7 @@ def policies(draw: st.DrawFn, name: str, pods: Sequence[str]) -> Obj:
         sections.append(None if kind == "absent" else made)
     return network_policy(
         name,
-        pick(draw, namespaces_of(tuple(pods))),
+        home or pick(draw, namespaces_of(tuple(pods))),
         draw(selectors()),
         ingress=sections[0],
         egress=sections[1],
@@ -187,13 +195,39 @@ def stages(draw: st.DrawFn, pods: Sequence[str]) -> Stage:
 
 
 @st.composite
+def updates(draw: st.DrawFn, before: Stage) -> Stage:
+    """Return what may follow a stage: some labels and policies are kept, others change, go or come."""
+
+    def relabelled(owners: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
+        return {owner: draw(labels()) if rarely(draw) else kept for owner, kept in owners.items()}
+
+    pods = tuple(before.pods)
+    made: list[Obj] = []
+    for policy in before.policies:
+        fate = pick(draw, ("spec", "kept", "gone", "podSelector", "policyTypes", "kept", "ingress", "egress"))
+        name, home, spec = policy["metadata"]["name"], policy["metadata"]["namespace"], policy["spec"]
+        if fate == "kept":
+            made.append(policy)
+        elif fate != "gone":
+            other = draw(policies(name, pods, home))
+            if fate != "spec":  # one part of it alone
+                rest = {key: value for key, value in spec.items() if key != fate}
+                other["spec"] = {key: other["spec"][key] for key in (fate,) if key in other["spec"]} | rest
+            made.append(other)
+    if not made or rarely(draw):
+        made.append(draw(policies(f"p{len(before.policies)}", pods)))
+    return Stage(relabelled(before.namespaces), relabelled(before.pods), tuple(made))
+
+
+@st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Return a case of one to six pods; one in four has a second stage, which updates the first."""
     pods = tuple(pod for pod in POOL if not rarely(draw)) or POOL[:1]
-    made = [draw(stages(pods))]
-    if rarely(draw):
-        made.append(draw(stages(pods)))
-    return Case(tuple(made), outside=rarely(draw))
+    outside = draw(_COIN)
+    made = (draw(stages(pods)),)
+    if not rarely(draw):
+        return Case(made, outside)
+    return Case((*made, draw(updates(made[0]))), outside, hurried=rarely(draw))
 
 
 class _Enough(BaseException):

@@ -21,11 +21,11 @@ POOL = ("x/a", "x/b", "y/a", "x/c", "y/b", "z/a")
 LABEL_KEYS = ("app", "tier")
 """The labels of pods and namespaces that cases set; a pod has only those that its case gives it."""
 
-TCP_PORTS, UDP_PORTS = (80, 81, 82), (80, 81)
+TCP_PORTS, UDP_PORTS = (80, 81, 8080), (80, 81)
 
 PORT_NAMES: Mapping[str, Mapping[str, tuple[int, str]]] = {
     pod: {
-        "web": ((80, 81, 80, 82, 81, 80)[i], "TCP"),
+        "web": ((80, 81, 80, 8080, 81, 80)[i], "TCP"),
         "dns": ((80, 80, 81, 81, 81, 80)[i], "UDP"),
     }
     for i, pod in enumerate(POOL)
@@ -33,6 +33,8 @@ PORT_NAMES: Mapping[str, Mapping[str, tuple[int, str]]] = {
 """Named container ports by pod: one name stands for different numbers on different pods."""
 
 ANY, OUTSIDE = "any", "outside"
+OUTSIDE_PORT = "$port"
+"""Stands for the TCP port of the address outside."""
 
 _V6_LENGTHS = {0: 0, 8: 16, 16: 48, 24: 64, 32: 128}
 
@@ -50,11 +52,13 @@ class Stage:
 class Case:
     """What is compared: ``stages`` follow one another by update, and after the last all policies are deleted.
 
-    ``outside`` adds an address outside the cluster as a destination.
+    ``outside`` adds an address outside the cluster as a destination. ``hurried`` stages follow at once, and only
+    the last one is compared.
     """
 
     stages: tuple[Stage, ...]
     outside: bool = False
+    hurried: bool = False
 
     @property
     def pods(self) -> tuple[str, ...]:
@@ -84,7 +88,7 @@ class Case:
                 )
                 for stage in data["stages"]
             ]
-            return cls(tuple(stages), bool(data["outside"]))
+            return cls(tuple(stages), bool(data["outside"]), bool(data["hurried"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"no case: {error!r}") from None
 
@@ -94,9 +98,12 @@ class Case:
         return (len(self.stages), self.policies, len(self.pods), len(self.key))
 
 
-def block(anchor: str, length: int, family: int = 0) -> str:
-    """Return the unresolved CIDR of the ``length`` (0, 8, 16, 24 or 32) bits around an anchor."""
-    return f"${anchor}#{length}#{family}"
+def block(anchor: str, length: int, family: int = 0, *, beside: bool = False) -> str:
+    """Return the unresolved CIDR of the ``length`` (0, 8, 16, 24 or 32) bits around an anchor.
+
+    ``beside`` it is the block that differs in its last bit: one bit less, and the anchor would be in it.
+    """
+    return f"${anchor}#{length}#{family}#{int(beside)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +113,15 @@ class Addresses:
     families: tuple[str, ...] = ("ipv4",)
     pods: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
+    outside_port: int = 443
 
     def resolve(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         """Return the policy with CIDRs in the place of blocks around anchors."""
         return {**policy, "spec": self._walk(policy["spec"])}
 
     def _walk(self, value: Any) -> Any:
+        if value == OUTSIDE_PORT:
+            return self.outside_port
         if isinstance(value, str) and value.startswith("$"):
             return self._cidr(value)
         if isinstance(value, list | tuple):
@@ -121,12 +131,16 @@ class Addresses:
         return value
 
     def _cidr(self, text: str) -> str:
-        anchor, length, number = text[1:].split("#")
+        anchor, length, number, beside = text[1:].split("#")
         family = self.families[int(number) % len(self.families)]
         bits = _V6_LENGTHS[int(length)] if family == "ipv6" else int(length)
         unknown = "2001:db8::1" if family == "ipv6" else "192.0.2.1"  # for documentation: nobody is there
         known = self.outside if anchor == OUTSIDE else self.pods.get(anchor, {})
-        return str(ipaddress.ip_network((known.get(family, unknown), bits), strict=False))
+        network = ipaddress.ip_network((known.get(family, unknown), bits), strict=False)
+        if beside == "1":
+            last_bit = 1 << (network.max_prefixlen - bits)
+            network = ipaddress.ip_network((int(network.network_address) ^ last_bit, bits))
+        return str(network)
 
 
 def renamed(spec: Any, names: Mapping[str, str]) -> Any:

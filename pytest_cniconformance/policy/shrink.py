@@ -61,7 +61,8 @@ def _exhaust(case: Case, cuts: Cuts, ask: Callable[[Case], bool]) -> Case:
 def _leaps(case: Case, pods: Sequence[str]) -> Iterator[Case]:
     """Yield big cuts at once: the last stage alone, the pods that matter alone, one policy alone."""
     for chosen in (case.stages[-1:], case.stages):
-        focused = replace(case, stages=chosen, outside=case.outside and len(pods) < 2)
+        hurried = case.hurried and len(chosen) > 1
+        focused = replace(case, stages=chosen, outside=case.outside and len(pods) < 2, hurried=hurried)
         if pods:
             focused = _with_pods(focused, pods)
         if len(chosen) == 1:
@@ -84,9 +85,11 @@ def _with_pods(case: Case, pods: Sequence[str]) -> Case:
 def _without_stage(case: Case) -> Iterator[Case]:
     if case.outside:
         yield replace(case, outside=False)
+    if case.hurried:
+        yield replace(case, hurried=False)
     if len(case.stages) > 1:
         for i in range(len(case.stages)):
-            yield replace(case, stages=_without(case.stages, i))
+            yield replace(case, stages=_without(case.stages, i), hurried=False)
 
 
 def _without_policy(case: Case) -> Iterator[Case]:

@@ -46,7 +46,7 @@ def cells(case: Case) -> list[Cell]:
     ports = [
         (80, Protocol.TCP),
         (81, Protocol.TCP),
-        (82, Protocol.TCP),
+        (8080, Protocol.TCP),
         (80, Protocol.UDP),
         (81, Protocol.UDP),
     ]

@@ -16,7 +16,7 @@ import pytest
 from pytest_cniconformance.policy import invalid
 from pytest_cniconformance.policy.generate import visit_cases
 from pytest_cniconformance.policy.objects import NAME_LABEL
-from pytest_cniconformance.policy.randomcase import POOL, Case, deviations, renamed
+from pytest_cniconformance.policy.randomcase import OUTSIDE_PORT, POOL, Case, deviations, renamed
 from tests.policy.simulation import ADDRESSES, FAULTS, mismatches
 
 
@@ -61,6 +61,16 @@ def features(case: Case) -> Iterator[str]:
     yield f"{case.policies} policies"
     if case.outside:
         yield "outside"
+    if case.hurried:
+        yield "hurried"
+    if len(case.stages) == 2:
+        before, after = ({p["metadata"]["name"]: p for p in stage.policies} for stage in case.stages)
+        yield from (
+            f"update {what}" for what in ("kept" if before[n] == after.get(n) else "made" for n in before)
+        )
+        yield from ("update removes" for name in before if name not in after)
+        yield from ("update adds" for name in after if name not in before)
+        yield f"update relabels {case.stages[0].pods != case.stages[1].pods}"
     yield from deviations(case)
     for stage in case.stages:
         if len({policy["metadata"]["namespace"] for policy in stage.policies}) > 1:
@@ -86,6 +96,10 @@ def features(case: Case) -> Iterator[str]:
                 for kind in ("matchLabels", "matchExpressions"):
                     if node.get(kind):
                         yield kind
+                if node.get("port") == OUTSIDE_PORT:
+                    yield "port of the address outside"
+                if str(node.get("cidr")).endswith("#1"):
+                    yield "beside"
                 if "ipBlock" in node:
                     yield f"{len(node['ipBlock'].get('except', ()))} exceptions"
                 elif peer := {"podSelector", "namespaceSelector"} & node.keys() - {
@@ -98,7 +112,9 @@ def features(case: Case) -> Iterator[str]:
 
 
 ALL = {
-    *("1 stages", "2 stages", "outside", "policies in several namespaces", "NP-DEF-2", "NP-PRT-5"),
+    *("1 stages", "2 stages", "outside", "hurried", "beside", "port of the address outside"),
+    *("update kept", "update made", "update removes", "update adds", "update relabels True"),
+    *("policies in several namespaces", "NP-DEF-2", "NP-PRT-5"),
     *(f"{n} policies" for n in range(1, 5)),
     *(f"{n} pods" for n in range(3, len(POOL) + 1)),
     *(f"{n} labels" for n in range(3)),

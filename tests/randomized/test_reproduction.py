@@ -69,6 +69,14 @@ def test_an_update(tmp_path: Path) -> None:
     assert "SOCK_DGRAM" in commands[-1]
 
 
+def test_an_update_at_once(tmp_path: Path) -> None:
+    _, commands = reproduced(Case((FIRST, SECOND), hurried=True), 1, Cell("x/a", "y/a", 80), tmp_path)
+    apply = f"kubectl apply -f {tmp_path}/random-"
+    gone = [f"kubectl -n y delete networkpolicy {name}" for name in ("p0", "p1")]
+    assert commands[0] == f"{apply}1.yaml"
+    assert commands[3:-1] == [*gone, f"{apply}1.yaml && {apply}2.yaml", gone[0]]
+
+
 def test_what_deleted_policies_leave_behind(tmp_path: Path) -> None:
     documents, commands = reproduced(Case((SECOND,)), 1, Cell("x/a", "203.0.113.9", 443), tmp_path)
     assert len(documents) == 1

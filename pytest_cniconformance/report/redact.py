@@ -6,6 +6,7 @@ Reports are published as CI artifacts. When in doubt this module removes too muc
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,7 @@ _ASSIGNED = rf"{_SECRET_WORD}[\"']?\s*[:=]\s*"
 _SECRET_KEY = re.compile(rf"(?:^|[-_.]|[a-z](?=[A-Z])){_SECRET_WORD}$", re.IGNORECASE)
 _ENV_KEY = re.compile(rf"(?:^|_){_SECRET_WORD}(?:$|_)", re.IGNORECASE)
 _SHORTEST_SECRET = 6
+_REMEMBERED = 8192
 
 # Repetitions are bounded, so that no input makes a search quadratic.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -84,6 +86,9 @@ class Redactor:
         found |= {quote(value, safe="") for value in found}
         # The longest first, so that a secret which contains another leaves no rest.
         self._secrets = sorted((v for v in found if len(v) >= _SHORTEST_SECRET), key=lambda v: (-len(v), v))
+        # Records of hundreds of checks repeat their keys, names and manifests, and pass here more than once.
+        self._text = functools.lru_cache(_REMEMBERED)(self._redacted)
+        self._manifest = functools.lru_cache(_REMEMBERED)(self._stripped)
 
     @classmethod
     def for_process(cls, environ: Mapping[str, str], kubeconfigs: Iterable[Path] = ()) -> Redactor:
@@ -102,6 +107,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Return ``text`` with every secret replaced by ``<redacted>``."""
+        return self._text(text)
+
+    def _redacted(self, text: str) -> str:
         text = scalar(text)
         for secret in self._secrets:
             text = text.replace(secret, MASK)
@@ -120,6 +128,9 @@ class Redactor:
 
         Text that is no YAML, or holds nothing of the kind, is kept as it was written.
         """
+        return self._manifest(text)
+
+    def _stripped(self, text: str) -> str:
         try:
             documents = list(yaml.safe_load_all(text))
         except yaml.YAMLError:

@@ -87,6 +87,26 @@ def both(egress: Open, ingress: Open) -> Open:
     return None if egress is None or ingress is None else True
 
 
+def judge_service(
+    world: World, source: str, vip: str, backends: list[tuple[str, int]], port: int, protocol: str
+) -> Open:
+    """Judge a connection to a Service's address; ``backends`` are pods with the port that answers there."""
+    s, of_vip, verdicts = world.ends[source], family(vip), set()
+    seen = End("ip", {of_vip: vip})
+    for name, target in backends:
+        d = world.ends[name]
+        asked = (d, target, protocol, of_vip)
+        egress, ingress = one_way(world, s, d, "Egress", asked), one_way(world, d, s, "Ingress", asked)
+        if name == source:  # hairpin: what its policies do not allow is open
+            egress, ingress = egress or None, ingress or None
+        elif egress is False and any(
+            one_way(world, s, seen, "Egress", (seen, number, protocol, of_vip)) for number in (port, target)
+        ):
+            egress = None  # allowed if policies see the Service's address
+        verdicts.add(both(egress, ingress))
+    return verdicts.pop() if len(verdicts) == 1 else None
+
+
 def one_way(world: World, me: End, other: End, direction: str, asked: tuple[End, int, str, str]) -> Open:
     if me.kind != "pod":
         return True

@@ -13,7 +13,7 @@ from pytest_cniconformance.fixtures.backends import Backends
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, node_addresses, port
 from pytest_cniconformance.fixtures.topology import family_of
-from pytest_cniconformance.fixtures.vantage import Vantage, seen_from
+from pytest_cniconformance.fixtures.vantage import Vantage, addresses_from, seen_from
 from pytest_cniconformance.kube.errors import Forbidden
 from pytest_cniconformance.model.failure import NotSupported
 from pytest_cniconformance.model.verdict import Protocol, Verdict
@@ -62,7 +62,7 @@ def test_a_node_port_answers_from_outside(
 ) -> None:
     """A node port answers clients outside the cluster on every node, with or without a backend there."""
     service = _node_port(cni_services, "nodeport-outside")
-    addresses = node_addresses(cni_grid, service)
+    addresses = addresses_from(cni_grid, cni_external, service)
     with seen_from(cni_grid, cni_external):
         probes = probes_to([cni_external.key], addresses, service.node_port(8000))
         expect_answers(cni_grid, probes, {"y/b"}, f"node port from {cni_external.description}")
@@ -75,9 +75,10 @@ def test_a_node_port_carries_http_from_outside(
     """An HTTP request from outside the cluster to a node port is answered by the backend."""
     service = _node_port(cni_services, "nodeport-http", target=8080)
     number = service.node_port(8000)
+    addresses = addresses_from(cni_grid, cni_external, service)
 
     def wrong() -> str | None:
-        for address in node_addresses(cni_grid, service):
+        for address in addresses:
             seen = cni_external.http(cni_grid, address, number)
             if seen.verdict is not Verdict.OPEN or cni_grid.key_of(seen.responder) != "y/b":
                 return f"http://{address}:{number} from {cni_external.description}: {seen}"

@@ -18,7 +18,7 @@ from pytest_cniconformance.fixtures.answers import (
 from pytest_cniconformance.fixtures.backends import Backends
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import LiveService, Services, node_addresses, port
-from pytest_cniconformance.fixtures.vantage import Vantage, client_address_wrong, seen_from
+from pytest_cniconformance.fixtures.vantage import Vantage, addresses_from, client_address_wrong, seen_from
 from pytest_cniconformance.kube.errors import BadRequest, Invalid
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive, NotSupported
 from pytest_cniconformance.model.verdict import Probe
@@ -57,7 +57,7 @@ def test_local_keeps_the_clients_address(
 ) -> None:
     """With externalTrafficPolicy Local a backend sees the address of a client outside the cluster."""
     service = _local(cni_services, "local-source")
-    here = node_addresses(cni_grid, service, cni_grid.pod("y/b").node)
+    here = addresses_from(cni_grid, cni_external, service, cni_grid.pod("y/b").node)
     probes = probes_to([cni_external.key], here, service.node_port(8000))
     with seen_from(cni_grid, cni_external):
         expect_answers(cni_grid, probes, {"y/b"}, "node port of the backend's node")
@@ -80,8 +80,8 @@ def test_local_answers_on_nodes_with_a_backend_only(
         raise Inconclusive(f"the vantage is {cni_external.description}: the policy is for clients outside")
     service = _local(cni_services, "local-node")
     home, number = cni_grid.pod("y/b").node, service.node_port(8000)
-    here = node_addresses(cni_grid, service, home)
-    others = [ip for ip in node_addresses(cni_grid, service) if ip not in here]
+    here = addresses_from(cni_grid, cni_external, service, home)
+    others = [ip for ip in addresses_from(cni_grid, cni_external, service) if ip not in here]
     if not others:
         raise Inconclusive("the cluster has one node: every node has a backend")
     with seen_from(cni_grid, cni_external):
@@ -105,7 +105,7 @@ def test_local_falls_back_to_terminating_backends(
     pod = cni_backends.add("y/local", {"team": "local"}, node=cni_grid.pod("y/b").node, lingers=True)
     service = _local(cni_services, "local-terminating", {"team": "local"})
     probes = probes_to(
-        [cni_external.key], node_addresses(cni_grid, service, pod.node), service.node_port(8000)
+        [cni_external.key], addresses_from(cni_grid, cni_external, service, pod.node), service.node_port(8000)
     )
     with seen_from(cni_grid, cni_external):
         expect_answers(cni_grid, probes, {pod.identity}, "before the deletion")

@@ -139,3 +139,32 @@ def test_a_udp_client_with_a_fixed_port_leaves_an_endpoint_that_is_gone(world: W
     world.service("x/u", ["x/b2"], port=53, target=80, protocol="UDP")
     second = world.answer("x/a", address, 53, kind="udp", source_port=4242)
     assert second["text"].startswith("x/b2")
+
+
+def test_host_ports_lead_to_their_pod_on_its_node_only(world: World) -> None:
+    pod = next(obj for obj in world.store.list("pods", "x") if obj["metadata"]["name"] == "b1")
+    ports = [
+        {"containerPort": target, "hostPort": 20080, "protocol": protocol}
+        for protocol, target in (("TCP", 81), ("UDP", 80))
+    ]
+    spec = {**pod["spec"], "containers": [{"name": "c", "ports": ports}]}
+    world.store.put("pods", {**pod, "spec": spec})
+    world.settle()
+    for source in ("outside", "x/b1", "x/b2", "lab-worker3"):
+        assert world.answer(source, "172.30.1.1", 20080)["text"].startswith("x/b1 "), source
+    assert world.answer("x/b2", "172.30.1.1", 20080, kind="udp")["text"].startswith("x/b1 ")
+    assert world.probe("x/a", "172.30.1.2", 20080) == "refused"
+
+
+def test_the_health_check_port_tells_where_endpoints_are(world: World) -> None:
+    spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30999}
+
+    def found() -> list[list[object]]:
+        return [world.http("outside", f"172.30.1.{n}", 30999, ("GET", "/healthz")) for n in (1, 2, 3)]
+
+    world.service("x/s", ["x/b1"], **spec)
+    assert world.until(lambda: found() == [[200], [503], [503]])
+    world.service("x/s", ["x/b2"], **spec)
+    assert world.until(lambda: found() == [[503], [200], [503]])
+    world.service("x/s", ["x/b2"])
+    assert world.until(lambda: world.probe("outside", "172.30.1.2", 30999) == "refused")

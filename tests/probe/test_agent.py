@@ -220,7 +220,7 @@ def test_held_flow_notices_an_outage_and_its_end(network: Network, fleet: Fleet,
     wait_for("up")
     status = session.request("hold_stop", hold=hold)
     assert [event[1] for event in status["events"]] == ["up", "down", "up"]
-    assert not status["ended"]
+    assert not status["ended"] and status["last"] == "x/b"
 
 
 def test_held_fresh_connections_count_responders(network: Network, fleet: Fleet) -> None:
@@ -231,7 +231,7 @@ def test_held_fresh_connections_count_responders(network: Network, fleet: Fleet)
         if session.request("hold_status", hold=hold)["answered"] >= 3:
             break
     status = session.request("hold_stop", hold=hold)
-    assert status["responders"]["x/b"] >= 3
+    assert status["responders"]["x/b"] >= 3 and status["last"] == "x/b"
     assert status["up"]
 
 

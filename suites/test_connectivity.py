@@ -9,6 +9,7 @@ import ipaddress
 import pytest
 
 from pytest_cniconformance.fixtures import SHOULD, requirement
+from pytest_cniconformance.fixtures.answers import expect_answers, probes_to
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.services import Services, port
 from pytest_cniconformance.kube import KubeClient
@@ -78,7 +79,7 @@ def test_pods_reach_every_node(cni_grid: Grid) -> None:
         for pod in cni_grid.one_per_node()
         for address, number in listening.items()
     ]
-    _eventually_open(cni_grid, probes, "pods to nodes")
+    expect_answers(cni_grid, probes, None, "pods to nodes")
 
 
 @requirement(
@@ -93,7 +94,7 @@ def test_pods_reach_the_api_server(cni_grid: Grid, cni_kube: KubeClient) -> None
         Probe(pod.key, api["clusterIP"], api["ports"][0]["port"], talk=False)
         for pod in cni_grid.one_per_node()
     ]
-    _eventually_open(cni_grid, probes, "pods to the API server")
+    expect_answers(cni_grid, probes, None, "pods to the API server")
 
 
 @requirement(
@@ -104,9 +105,8 @@ def test_pods_reach_the_api_server(cni_grid: Grid, cni_kube: KubeClient) -> None
 def test_a_pod_reaches_itself_through_its_service(cni_grid: Grid, cni_services: Services) -> None:
     """A pod that is the only backend of a Service reaches itself through it."""
     service = cni_services.create("hairpin", {"pod": "a"}, [port(8000, 80)], namespace="x", endpoints=1)
-    _eventually_open(
-        cni_grid, [Probe("x/a", service.cluster_ip, 8000)], "a pod to itself through its Service", {"x/a"}
-    )
+    probes = probes_to(["x/a"], [service.cluster_ip], 8000)
+    expect_answers(cni_grid, probes, {"x/a"}, "a pod to itself through its Service")
 
 
 @requirement("CT-BULK", feature="connectivity/payload", source=MODEL)
@@ -140,7 +140,7 @@ def test_payloads_of_every_size_pass(cni_grid: Grid) -> None:
         for size in PAYLOADS
         if protocol is Protocol.TCP or size <= 9000
     ]
-    _eventually_open(cni_grid, probes, "payload sweep")
+    expect_answers(cni_grid, probes, None, "payload sweep")
 
 
 @requirement("CT-CHURN", feature="connectivity/parallel", source=SERVICES)
@@ -237,18 +237,6 @@ def _ranges(
 def _all_open(
     grid: Grid, host: str, number: int, responders: set[str], protocols: tuple[Protocol, ...]
 ) -> None:
-    probes = [Probe(pod.key, host, number, protocol) for pod in grid.one_per_node() for protocol in protocols]
-    _eventually_open(grid, probes, f"every node to {host}:{number}", responders)
-
-
-def _eventually_open(grid: Grid, probes: list[Probe], what: str, responders: set[str] | None = None) -> None:
-    def wrong() -> str | None:
-        for probe, seen in zip(probes, grid.probe(*probes), strict=True):
-            where = f"{probe.source} → {probe.host}:{probe.port}/{probe.protocol} {probe.label}".strip()
-            if seen.verdict is not Verdict.OPEN:
-                return f"{where}: {seen}"
-            if responders is not None and seen.responder not in responders:
-                return f"{where}: answered by {seen.responder or 'nobody'}, not by {', '.join(sorted(responders))}"
-        return None
-
-    grid.eventually(what, wrong)
+    clients = [pod.key for pod in grid.one_per_node()]
+    probes = probes_to(clients, [host], number, protocols)
+    expect_answers(grid, probes, responders, f"every node to {host}:{number}")

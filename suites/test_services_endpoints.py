@@ -71,6 +71,7 @@ def test_backends_get_equal_shares(cni_grid: Grid, cni_services: Services) -> No
 def test_a_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Services) -> None:
     """A Service without endpoints refuses connections at once instead of leaving them to time out."""
     service = cni_services.create("noendpoints", {"pod": "nobody"}, [port(8000, 80)], namespace="y")
+    cni_services.barrier("y")
     expect_denied(cni_grid, probes_to(["x/a"], [service.cluster_ip], 8000), "no endpoints", REFUSALS)
 
 
@@ -81,6 +82,7 @@ def test_a_udp_service_without_endpoints_refuses(cni_grid: Grid, cni_services: S
         "noendpoints-udp", {"pod": "nobody"}, [port(8000, 80, "UDP")], namespace="y"
     )
     probes = probes_to(["x/a"], [service.cluster_ip], 8000, (UDP,))
+    cni_services.barrier("y")
     expect_denied(cni_grid, probes, "no endpoints", REFUSALS)
 
 

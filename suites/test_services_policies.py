@@ -86,6 +86,7 @@ def test_local_answers_on_nodes_with_a_backend_only(
         raise Inconclusive("the cluster has one node: every node has a backend")
     with seen_from(cni_grid, cni_external):
         expect_answers(cni_grid, probes_to([cni_external.key], here, number), {"y/b"}, f"node port of {home}")
+    cni_services.barrier("y")
     expect_denied(cni_grid, probes_to([cni_external.key], others, number), "node ports of the other nodes")
 
 
@@ -146,6 +147,7 @@ def test_internal_local_without_a_backend_does_not_answer(cni_grid: Grid, cni_se
     if not far:
         raise Inconclusive("the cluster has one node: every node has a backend")
     expect_answers(cni_grid, probes_to([near], [service.cluster_ip], 8000), {"y/b"}, f"from {home}")
+    cni_services.barrier("y")
     expect_denied(cni_grid, probes_to(far, [service.cluster_ip], 8000), "from the other nodes")
 
 

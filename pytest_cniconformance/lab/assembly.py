@@ -23,6 +23,7 @@ from pytest_cniconformance.lab.control.bootstrap import bootstrap
 from pytest_cniconformance.lab.control.manager import Controllers
 from pytest_cniconformance.lab.dataplane import DataplaneError, create_dataplane
 from pytest_cniconformance.lab.dataplane.addressing import OUTSIDE, Plan, host_address, outside_address
+from pytest_cniconformance.lab.dataplane.agentcache import NETWORK_POLICIES
 from pytest_cniconformance.lab.dns.__main__ import FAULTS as DNS_FAULTS
 from pytest_cniconformance.lab.errors import LabError
 from pytest_cniconformance.lab.faults import Active
@@ -65,7 +66,11 @@ class Assembly:
         self._tls = make_tls()
         self._token = secrets.token_urlsafe(32)
         self._tokens = Tokens(self._store, {self._token: ADMIN})
-        self._writes = Writes(self._store, families=[_kubernetes_family(family) for family in self._families])
+        self._writes = Writes(
+            self._store,
+            families=[_kubernetes_family(family) for family in self._families],
+            unvalidated=[NETWORK_POLICIES] if "policies-unvalidated" in self._faults else [],
+        )
         self._dataplane = create_dataplane(
             self._profile,
             self._store,

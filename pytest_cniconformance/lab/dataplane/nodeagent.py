@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _FLAP_SECONDS = 1.2  # long enough that a second SYN is lost too
 _log = logging.getLogger(__name__)
 
+_RELOAD = 0.2
+"""Seconds that a fault leaves a node without policies whenever they are programmed anew."""
+
 
 class NodeAgent:
     """Programs Services, policies and announcements of one node.
@@ -143,6 +146,11 @@ class NodeAgent:
             )
             tables.append(compiled.build(state.policies))
             add_redirects(compiled)
+            if "reload-fails-open" in self._faults and compiled.table != self._applied.get(
+                compiled.table.name
+            ):
+                await self._apply([*tables[:-1], Table(compiled.table.name)])
+                await asyncio.sleep(_RELOAD)
             isolated = compiled.isolated
             await self._proxy.update(compiled)
         if "service-rules-flap" in self._faults and any(

@@ -109,8 +109,9 @@ class PolicyTable:
             policies = [CHOSEN[name](policies, key=lambda policy: policy.order)]
         isolated = any(direction in policy.isolates for policy in policies)
         rules = []
-        if direction == EGRESS and self.semantics.skips_own_service:
-            rules.append(f'oifname "{self.interface(pod)}" accept')
+        if self.semantics.skips_own_service:
+            other_end = "oifname" if direction == EGRESS else "iifname"
+            rules.append(f'{other_end} "{self.interface(pod)}" accept')
         rules += rules_of(AT_THE_POD, self.faults)
         # Denies of any policy come before allows of any other.
         locked_out = pod.young and "startup-lockout" in self.faults

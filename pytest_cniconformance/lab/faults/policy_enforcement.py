@@ -15,6 +15,12 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "NP-AND-1",
     ),
     policy_fault(
+        "reload-fails-open",
+        "whenever policies change, a node is without any for 0.2 s",
+        "agents that flush before they load: antrea-io/antrea#3468, projectcalico/calico#5135",
+        "NP-CONV-UPDATE",
+    ),
+    policy_fault(
         "subject-not-namespaced",
         "a policy selects pods of every namespace",
         "converters that lose the policy's namespace",
@@ -92,11 +98,13 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "an isolated pod cannot be reached from its own node, kubelet probes included",
         "cilium/cilium#48444, aws/aws-network-policy-agent#56",
         "NP-NODE-1",
+        "NP-HOST-2",
     ),
     policy_fault(
         "self-blocked",
         "an isolated pod cannot reach itself by its own address",
         "cilium/cilium#11593, antrea-io/antrea#5687",
         "NP-SELF-1",
+        "NP-SELF-1-PORTS",
     ),
 )

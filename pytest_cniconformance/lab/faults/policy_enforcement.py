@@ -15,6 +15,19 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "NP-AND-1",
     ),
     policy_fault(
+        "policies-unvalidated",
+        "the API server stores NetworkPolicies that are not valid",
+        "API servers without the validation of networking.k8s.io, and objects that went round it into etcd",
+        "NP-VAL-1-CIDR",
+        "NP-VAL-1-ENDPORT",
+        "NP-VAL-1-EXCEPT",
+        "NP-VAL-1-PORT",
+        "NP-VAL-1-SELECTOR",
+        "NP-VAL-1-TYPES",
+        "NP-EMP-7",
+        "NP-EMP-8",
+    ),
+    policy_fault(
         "reload-fails-open",
         "whenever policies change, a node is without any for 0.2 s",
         "agents that flush before they load: antrea-io/antrea#3468, projectcalico/calico#5135",
@@ -79,6 +92,14 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "answers to allowed UDP requests need a rule of their own",
         "agents that track TCP only",
         "NP-REP-1",
+        "NP-REP-3",
+    ),
+    policy_fault(
+        "pair-cache",
+        "once two pods have an open connection, each may open others to the other",
+        "aws/aws-network-policy-agent#584",
+        "NP-REP-2",
+        "NP-EST-1-NEW",
     ),
     policy_fault(
         "denial-remembered",
@@ -86,6 +107,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "conntrack caches of the AWS network policy agent: #288",
         "NP-AND-1",
         "NP-CONV-ALLOW",
+        "NP-EST-2",
     ),
     policy_fault(
         "allow-lost-at-random",

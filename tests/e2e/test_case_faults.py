@@ -9,6 +9,10 @@ from tests.e2e.running import CASES_SUITE, Lab
 
 def outcomes(lab: Lab, fault: str, *nodeids: str) -> dict[str, str]:
     record = lab.run("calico", *nodeids, "-n", "2", faults=[fault], expect=1)
+    for check in record["checks"]:
+        if check["outcome"] == "failed":
+            assert check["reproduce"][0].endswith(f"-k 'test_case[{check['id']}]'")
+            assert check["matrices"] and check["mismatches"][0]["because"]
     return {check["id"]: check["outcome"] for check in record["checks"]}
 
 

@@ -124,6 +124,13 @@ def test_every_intent_of_upstream_has_a_requirement_that_decides_it() -> None:
     assert set(INTENTS.values()) <= {entry.requirement.id for entry in entries()}
 
 
+def test_the_catalogue_lists_every_case_with_its_own_node_id() -> None:
+    listed = {entry.requirement: entry.nodeid for entry in entries()}
+    assert {case.id: listed[case.requirement] for case in CASES} == {
+        case.id: f"test_netpol_cases.py::test_case[{case.id}]" for case in CASES
+    }
+
+
 def test_ids_are_stable_words_and_unique() -> None:
     ids = [case.id for case in CASES]
     assert len(set(ids)) == len(ids)

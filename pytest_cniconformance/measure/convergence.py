@@ -13,7 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pytest_cniconformance.measure import slo, stats
-from pytest_cniconformance.model.convergence import ANY_EVENT, Change, Convergence, ConvergenceSample, Spread
+from pytest_cniconformance.model.convergence import (
+    ANY_EVENT,
+    NEW_POD,
+    Change,
+    Convergence,
+    ConvergenceSample,
+    Spread,
+)
 from pytest_cniconformance.model.measurement import Quantile, SloResult
 from pytest_cniconformance.model.slo import Slo
 
@@ -176,19 +183,21 @@ def spread(milliseconds: Iterable[float]) -> Spread:
 
 
 def pooled(rows: Iterable[Convergence]) -> tuple[Convergence, ...]:
-    """Return one row per event, direction of traffic and change, and one per change over all events.
+    """Return one row per change over all events, and one per event, direction of traffic and change.
 
+    New pods stay out of the former: their times begin with their first packet, not with a request.
     Samples are merged and the quantiles taken again; quantiles are never averaged.
     """
     groups: dict[tuple[str, str, Change], list[Convergence]] = {}
     for each in rows:
         groups.setdefault((each.event, each.traffic, each.change), []).append(each)
     merged = [_merged(*key, parts) for key, parts in groups.items()]
-    totals: dict[Change, list[Convergence]] = {}
-    for each in merged:
-        totals.setdefault(each.change, []).append(each)
-    every = [_merged(ANY_EVENT, "both", change, parts) for change, parts in totals.items() if len(parts) > 1]
-    return (*merged, *every)
+    every = []
+    for change in Change:
+        parts = [each for each in merged if each.change is change and each.event != NEW_POD]
+        if len(parts) > 1:
+            every.append(_merged(ANY_EVENT, "both", change, parts))
+    return (*every, *merged)
 
 
 def _merged(event: str, traffic: str, change: Change, parts: Sequence[Convergence]) -> Convergence:

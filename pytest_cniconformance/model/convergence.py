@@ -11,6 +11,9 @@ from pytest_cniconformance.model.measurement import Quantile, SloResult
 ANY_EVENT = "any event"
 """The event of the rows that merge all others."""
 
+NEW_POD = "new pod"
+"""The event whose times begin with the first packet of a pod, not with a request."""
+
 
 class Change(StrEnum):
     """What an event demands of a path."""

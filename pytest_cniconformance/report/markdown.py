@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.model.convergence import ANY_EVENT
+from pytest_cniconformance.model.convergence import Change
 from pytest_cniconformance.model.requirement import Outcome
 from pytest_cniconformance.report.summary import name_of
 from pytest_cniconformance.report.text import one_line
@@ -150,7 +150,9 @@ def _convergence(record: RunRecord) -> list[str]:
             *spread_of(row.last),
             milliseconds(row.wrong.maximum),
         )
-        for row in sorted(record.convergence, key=lambda row: row.event != ANY_EVENT)
+        for row in record.convergence
+        # What stayed as it had to is worth a line only where it did not.
+        if row.change in (Change.DENY, Change.ALLOW) or row.wrong.maximum
     ]
     head = (
         "Policy convergence", "n", "first change p50", "last change p50", "p90", "max", "leak or lockout max",

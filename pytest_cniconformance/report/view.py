@@ -143,8 +143,10 @@ def interval(found: Quantile) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """Return milliseconds as :func:`microseconds` writes them; nothing below 1 ms is told apart."""
-    return "–" if value is None else "< 1 ms" if value < 1 else microseconds(value * 1000)
+    """Return milliseconds as :func:`microseconds` writes them; what is below 1 ms and not 0 is not told apart."""
+    if not value:
+        return "–" if value is None else "0"
+    return "< 1 ms" if value < 1 else microseconds(value * 1000)
 
 
 def spread_of(found: Spread) -> tuple[str, str, str]:

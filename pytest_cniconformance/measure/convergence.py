@@ -71,7 +71,7 @@ def runs_since(runs: Iterable[Run], since: float) -> list[Run]:
 def _joined(runs: Sequence[Run]) -> list[Run]:
     kept: list[Run] = []
     for index, run in enumerate(runs):
-        lost = not run.open and run.count <= LOST_AT_MOST and 0 < index < len(runs) - 1
+        lost = not run.open and run.count <= LOST_AT_MOST and index < len(runs) - 1
         if lost:
             continue
         if kept and kept[-1].open == run.open:

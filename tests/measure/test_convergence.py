@@ -64,6 +64,10 @@ def test_lost_packets_are_no_denial_but_one_answer_is_an_answer() -> None:
     lost = "oooo" + "x" * LOST_AT_MOST + "oooo"
     assert [run.open for run in runs_since(runs(lost), 0)] == [True]
     assert steady(runs(lost), 0, 1, True) == 0
+    # Lost right after the request, before the deny took effect.
+    early = runs("ooxoooxxxxxx")
+    assert not reversed_again(early, 0.015, False)
+    assert path_times(early, 0.015, False).first == pytest.approx(0.045)
     assert steady(runs("ooo" + "x" * (LOST_AT_MOST + 1) + "ooo"), 0, 1, True) > 0
     assert steady(runs("xxxxoxxxx"), 0, 1, False) > 0
 

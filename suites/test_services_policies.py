@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_cniconformance.fixtures import TRAIT, requirement
+from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.answers import (
     expect_answers,
     expect_denied,
@@ -180,11 +180,11 @@ def test_the_health_check_tells_nodes_with_backends(cni_grid: Grid, cni_services
     cni_grid.eventually("health check of the load balancer", wrong)
 
 
-@requirement("SVC-DISTRIBUTION", level=TRAIT, feature="services/traffic-distribution", source=DISTRIBUTION)
+@requirement("SVC-DISTRIBUTION", feature="services/traffic-distribution", source=DISTRIBUTION)
 def test_traffic_distribution(
     cni_grid: Grid, cni_services: Services, cni_trait: Callable[[str, str, str], None]
 ) -> None:
-    """With trafficDistribution PreferClose every node is answered; whether it is followed is recorded."""
+    """With trafficDistribution PreferClose every node is answered; whether it is followed is a trait."""
     try:
         service = cni_services.create(
             "distribution",

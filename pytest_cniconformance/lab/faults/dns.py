@@ -44,6 +44,7 @@ _RECORDS = (
         "a headless Service resolves to one made-up address instead of its pods'",
         "stale DNS records after a Service became headless",
         "DNS-HEADLESS",
+        "SVC-HEADLESS",
     ),
     _dns(
         "dns-headless-stale",
@@ -90,6 +91,7 @@ _RECORDS = (
         "missing CNAME records of ExternalName Services",
         "DNS-EXTERNALNAME",
         "DNS-CNAME",
+        "SVC-EXTERNALNAME",
     ),
     _dns(
         "dns-version-missing",

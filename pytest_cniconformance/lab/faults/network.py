@@ -68,7 +68,7 @@ _REACHABILITY = (
         "reachability",
         "a pod that is sent back to itself by its own Service gets no answer",
         "kubernetes/kubernetes#125611, cilium/cilium#22107, #28254",
-        ("CT-HAIR",),
+        ("CT-HAIR", "SVC-HAIRPIN"),
     ),
     Fault(
         "node-to-pod-blocked",

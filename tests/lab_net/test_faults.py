@@ -12,6 +12,7 @@ from pytest_cniconformance.lab.dataplane.l7 import envoy_binary
 from pytest_cniconformance.lab.dataplane.misreadings import MISREADINGS
 from pytest_cniconformance.lab.dataplane.policyfaults import DEVIATIONS
 from pytest_cniconformance.lab.faults import FAULTS, Active
+from pytest_cniconformance.lab.faults.timing import TIMING_FAULTS
 from tests.lab_net.conftest import l7_world, policy_world, spread_world
 from tests.lab_net.policy_symptoms import OPEN, POLICY, Symptom, pod
 from tests.lab_net.test_l7 import serving_policy
@@ -307,7 +308,7 @@ def test_a_sound_dataplane_shows_no_http_symptom(tmp_path: Path) -> None:
 
 
 def test_every_fault_has_a_test_and_names_its_check() -> None:
-    shown = {*POLICY, *NETWORK, *L7, *ON_PAPER, *ELSEWHERE}
+    shown = {*POLICY, *NETWORK, *L7, *ON_PAPER, *ELSEWHERE, *(fault.name for fault in TIMING_FAULTS)}
     assert {name for name, fault in FAULTS.items() if fault.area not in E2E_AREAS} <= shown
     assert all(fault.caught_by and fault.mimics and fault.summary for fault in FAULTS.values())
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SLOW = 7.0  # seconds
 _FLAP_FROM, _FLAP_UNTIL = 0.06, 0.18
-_YOUNG = {"startup-leak": 0.5, "startup-lockout": 9.0}
+_YOUNG = {"startup-leak": 2.0, "startup-lockout": 9.0}
 
 
 class Timing:

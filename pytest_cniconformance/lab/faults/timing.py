@@ -9,7 +9,7 @@ TIMING_FAULTS: tuple[Fault, ...] = (
     Fault(
         "startup-leak",
         "policy",
-        "a new pod is not policed for the first half second of its life",
+        "a new pod is not policed for the first two seconds of its life",
         "aws/aws-network-policy-agent#186, #271, cloudnativelabs/kube-router#873",
         ("NP-DYN-6-EGRESS", "NP-DYN-6-INGRESS"),
         POLICY_PROFILES,

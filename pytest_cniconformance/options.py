@@ -110,6 +110,7 @@ MARKERS = (
 )
 
 AUTHOR_FIXTURES = (
+    "cni_balancers",
     "cni_convergence",
     "cni_external",
     "cni_grid",

@@ -115,6 +115,23 @@ def find_load_balancer(kube: KubeClient) -> tuple[LoadBalancer | None, list[Obj]
     return None, []
 
 
+def pool_ranges(pool: Obj) -> list[str]:
+    """Return the ranges of a pool of MetalLB (``spec.addresses``) or Cilium (``spec.blocks``)."""
+    spec = pool.get("spec") or {}
+    blocks = spec.get("blocks") or spec.get("cidrs") or []
+    return [
+        *(str(text) for text in spec.get("addresses") or []),
+        *(str(b.get("cidr") or f"{b.get('start')}-{b.get('stop') or b.get('start')}") for b in blocks),
+    ]
+
+
+def automatic(pool: Obj) -> bool:
+    """Whether Services that name no pool and no address may be served from it."""
+    spec = pool.get("spec") or {}
+    restricted = spec.get("serviceAllocation") or spec.get("serviceSelector") or spec.get("disabled")
+    return bool(spec.get("autoAssign", True) and not restricted)
+
+
 def address_range(text: str) -> tuple[Address, Address]:
     """Return the first and the last address of ``FIRST-LAST`` or a CIDR.
 

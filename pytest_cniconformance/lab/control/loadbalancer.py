@@ -44,6 +44,8 @@ class LoadBalancerController(Controller):
     def __init__(self, store: Store, faults: frozenset[str] = frozenset()) -> None:
         super().__init__(store)
         self._faults = faults
+        self._held: dict[str, str] = {}
+        self._ports: dict[str, Obj] = {}
         self._events = Recorder(store, "metallb-controller")
         self._speaker = Recorder(store, "metallb-speaker")
 
@@ -54,8 +56,10 @@ class LoadBalancerController(Controller):
             if service["metadata"].get("deletionTimestamp"):
                 continue
             if service["spec"]["type"] == "LoadBalancer":
-                if service["spec"].get("loadBalancerClass") in CLASSES:
+                if service["spec"].get("loadBalancerClass") in CLASSES or "lb-class-ignored" in self._faults:
                     self._serve(service, pools)
+            elif "lb-status-kept" in self._faults:
+                continue
             elif _addresses(service) or ANNOUNCED_BY in (service["metadata"].get("annotations") or {}):
                 self._write(service, [], None, None)
 
@@ -67,10 +71,13 @@ class LoadBalancerController(Controller):
             addresses, pool = self._allocate(service, pools, before)
         except NoAddress as failure:
             text = f'Failed to allocate IP for "{key_of(service)}": {failure}'
-            if before or not self._events.has_recorded(service, "AllocationFailed", text):
+            if "lb-pending-silent" in self._faults:
+                pass
+            elif before or not self._events.has_recorded(service, "AllocationFailed", text):
                 self._events.record(service, "AllocationFailed", text, warning=True)
             self._write(service, [], None, None)
             return
+        self._held |= dict.fromkeys(addresses, key_of(service))
         node = self._elect(service, addresses, pool)
         written = self._write(service, addresses, pool, node)
         if addresses != before:
@@ -84,12 +91,14 @@ class LoadBalancerController(Controller):
     # --- addresses ---------------------------------------------------------------------------------------------
 
     def _allocate(self, service: Obj, pools: list[Pool], before: list[str]) -> tuple[list[str], Pool]:
-        requested = _requested(service)
-        wanted_pool = _annotation(service, "address-pool")
+        requested = [] if "lb-static-ignored" in self._faults else self._requested(service)
+        wanted_pool = self._annotation(service, "address-pool")
         if not pools:
             raise NoAddress("no available IPs")
         candidates = self._candidates(service, pools, wanted_pool, bool(requested))
         families = service["spec"].get("ipFamilies") or ["IPv4"]
+        if self._moves(service):
+            before, requested = [], []
         if before and (not requested or requested == before):
             kept = next(
                 (pool for pool in candidates if all(ipaddress.ip_address(a) in pool for a in before)), None
@@ -100,7 +109,7 @@ class LoadBalancerController(Controller):
             return self._take_requested(service, requested, candidates)
         for pool in candidates:
             chosen = [
-                next((one for one in pool.addresses(family) if not self._taken(one, service)), None)
+                next((one for one in pool.addresses(family) if self._free(one, service)), None)
                 for family in families
             ]
             found = [str(one) for one in chosen if one is not None]
@@ -119,12 +128,16 @@ class LoadBalancerController(Controller):
             return others[-1:] or [_beyond(pools[0])]
         if wanted:
             named = [pool for pool in pools if pool.name == wanted]
+            if not named and "lb-unknown-pool-ignored" in self._faults:
+                named = pools
             if not named:
                 raise NoAddress(f'unknown pool "{wanted}"')
             return named
         usable = [
             pool for pool in pools if (pool.auto_assign or requested) and pool.serves(service, namespace)
         ]
+        if "lb-autoassign-ignored" in self._faults:
+            usable = sorted(pools, key=lambda pool: pool.auto_assign)[:1]
         pinned_first = sorted(usable, key=lambda pool: (pool.allocation is None, pool.priority, pool.name))
         return pinned_first
 
@@ -147,20 +160,68 @@ class LoadBalancerController(Controller):
         assert pool is not None
         return requested, pool
 
+    def _moves(self, service: Obj) -> bool:
+        """Whether a Service that changed must give up its address (for the fault lb-address-moves)."""
+        if "lb-address-moves" not in self._faults:
+            return False
+        uid, spec = service["metadata"]["uid"], service["spec"].get("ports")
+        before, self._ports[uid] = self._ports.get(uid, spec), spec
+        return bool(before != spec)
+
+    def _free(self, address: Address, service: Obj) -> bool:
+        """Whether a Service that asks for no certain address may have this one."""
+        if "lb-address-moves" in self._faults and str(address) in _addresses(service):
+            return False
+        return "lb-duplicate-address" in self._faults or not self._taken(address, service)
+
     def _taken(self, address: Address, service: Obj) -> str:
         """Return the Service that holds an address and does not share it with this one; empty when free."""
+        holder = self._held.get(str(address), key_of(service))
+        if "lb-never-released" in self._faults and holder != key_of(service):
+            return holder
         for other in self.store.list("services"):
             if key_of(other) == key_of(service) or str(address) not in _addresses(other):
                 continue
-            if other["spec"]["type"] == "LoadBalancer" and not _may_share(service, other):
+            if other["spec"]["type"] == "LoadBalancer" and not self._may_share(service, other):
                 return key_of(other)
         return ""
+
+    # --- what Services ask for ---------------------------------------------------------------------------------
+
+    def _annotation(self, service: Obj, name: str) -> str:
+        annotations = service["metadata"].get("annotations") or {}
+        prefixes = _PREFIXES[:1] if "lb-old-annotations-ignored" in self._faults else _PREFIXES
+        return next(
+            (str(annotations[prefix + name]) for prefix in prefixes if annotations.get(prefix + name)), ""
+        )
+
+    def _requested(self, service: Obj) -> list[str]:
+        text = self._annotation(service, "loadBalancerIPs") or service["spec"].get("loadBalancerIP") or ""
+        return [one.strip() for one in text.split(",") if one.strip()]
+
+    def _may_share(self, service: Obj, other: Obj) -> bool:
+        """Whether two Services may have one address (https://metallb.io/usage/#ip-address-sharing)."""
+        key = self._annotation(service, "allow-shared-ip")
+        same = bool(key) and key == self._annotation(other, "allow-shared-ip")
+        if "lb-sharing-refused" in self._faults or not (same or "lb-sharing-key-ignored" in self._faults):
+            return False
+        mine, theirs = service["spec"], other["spec"]
+        ports = {(port["protocol"], port["port"]) for port in mine.get("ports") or ()}
+        if ports & {(port["protocol"], port["port"]) for port in theirs.get("ports") or ()}:
+            return "lb-shared-conflict" in self._faults
+        cluster = mine.get("externalTrafficPolicy") == theirs.get("externalTrafficPolicy") == "Cluster"
+        return bool(cluster or mine.get("selector") == theirs.get("selector"))
 
     # --- announcing --------------------------------------------------------------------------------------------
 
     def _elect(self, service: Obj, addresses: list[str], pool: Pool) -> str | None:
         """Return the node that answers for the Service's addresses, None when no node may."""
+        annotations = service["metadata"].get("annotations") or {}
+        if "lb-failover-never" in self._faults and (first := annotations.get(ANNOUNCED_BY)):
+            return str(first)
         local = service["spec"].get("externalTrafficPolicy") == "Local"
+        if "lb-local-election" in self._faults:
+            local = False
         ready = self._nodes_with_ready_endpoints(service)
         if not ready:
             return None
@@ -220,33 +281,9 @@ class LoadBalancerController(Controller):
         return self.store.update("services", changed)
 
 
-def _annotation(service: Obj, name: str) -> str:
-    annotations = service["metadata"].get("annotations") or {}
-    return next(
-        (str(annotations[prefix + name]) for prefix in _PREFIXES if annotations.get(prefix + name)), ""
-    )
-
-
-def _requested(service: Obj) -> list[str]:
-    text = _annotation(service, "loadBalancerIPs") or service["spec"].get("loadBalancerIP") or ""
-    return [one.strip() for one in text.split(",") if one.strip()]
-
-
 def _addresses(service: Obj) -> list[str]:
     ingress = (service.get("status", {}).get("loadBalancer") or {}).get("ingress") or ()
     return [one["ip"] for one in ingress if one.get("ip")]
-
-
-def _may_share(service: Obj, other: Obj) -> bool:
-    key = _annotation(service, "allow-shared-ip")
-    if not key or key != _annotation(other, "allow-shared-ip"):
-        return False
-    mine, theirs = service["spec"], other["spec"]
-    ports = {(port["protocol"], port["port"]) for port in mine.get("ports") or ()}
-    if ports & {(port["protocol"], port["port"]) for port in theirs.get("ports") or ()}:
-        return False
-    cluster = mine.get("externalTrafficPolicy") == theirs.get("externalTrafficPolicy") == "Cluster"
-    return bool(cluster or mine.get("selector") == theirs.get("selector"))
 
 
 def _is_ready(node: Obj) -> bool:

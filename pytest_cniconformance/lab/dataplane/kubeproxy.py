@@ -67,9 +67,9 @@ class ProxyTable:
         else:
             self._dead_ips[cluster_key] = self._no_endpoints(port, dropped=bool(everyone))
 
-        outside_keys = [
-            f"{ip} . {port.protocol} . {port.port}" for ip in (*port.external_ips, *port.load_balancer_ips)
-        ]
+        suffix = f"{port.protocol} . {port.port}"
+        balanced_keys = [f"{ip} . {suffix}" for ip in port.load_balancer_ips]
+        outside_keys = [*(f"{ip} . {suffix}" for ip in port.external_ips), *balanced_keys]
         if not outside_keys and port.node_port is None:
             return
         node_key = f"{port.protocol} . {port.node_port}" if port.node_port is not None else None
@@ -78,6 +78,9 @@ class ProxyTable:
         if everyone:
             verdict = f"goto {self._external_chain(port, external, local=port.external_local)}"
             self._service_ips.update(dict.fromkeys(outside_keys, verdict))
+            if barred := self._firewall(port):
+                chain = self._table.chain(chain_name("fw", port.key), [*barred, verdict])
+                self._service_ips.update(dict.fromkeys(balanced_keys, f"goto {chain}"))
             if node_key:
                 self._node_ports[node_key] = verdict
         if not external:
@@ -85,6 +88,15 @@ class ProxyTable:
             self._dead_ips.update(dict.fromkeys(outside_keys, dead))
             if node_key:
                 self._dead_ports[node_key] = dead
+
+    def _firewall(self, port: ServicePort) -> list[str]:
+        """Return what keeps clients from a load balancer's address that it is not for."""
+        rules = []
+        if port.source_ranges:
+            rules.append(f"{self._ip} saddr != {{ {', '.join(sorted(port.source_ranges))} }} drop")
+        if "lb-inside-broken" in self._faults:
+            rules.append(f"{self._ip} saddr {pod_network(self._family)} drop")
+        return rules
 
     def _no_endpoints(self, port: ServicePort, *, dropped: bool) -> str:
         """Drop where a policy leaves no local endpoint; refuse where there is no endpoint at all."""

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.lab.dataplane.addressing import family_of
-from pytest_cniconformance.lab.dataplane.commands import Batch, Commands
+from pytest_cniconformance.lab.dataplane.announcer import Announcer
+from pytest_cniconformance.lab.dataplane.commands import Commands
 from pytest_cniconformance.lab.dataplane.healthchecks import HealthChecks
 from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
@@ -66,7 +66,7 @@ class NodeAgent:
         self._applied: dict[str, Table | None] = {}
         self._flows: dict[str, set[tuple[str, int, str, int]]] = {}
         self._health = HealthChecks(zygote, node.name, faults)
-        self._announced: set[str] = set()
+        self._announcer = Announcer(zygote, self._commands, node.name)
         self._proxy = NodeProxy(zygote, node.name, directory, plan, faults)
         self._self_blocker = SelfBlocker(self._commands, faults)
         self._asked = 0
@@ -85,6 +85,7 @@ class NodeAgent:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._announcer.stop()
         await self._proxy.stop()
 
     def touch(self) -> None:
@@ -165,7 +166,9 @@ class NodeAgent:
         await self._health.update(
             {p.health_port: p.ready_on(self.node.name) for p in state.ports if p.health_port}
         )
-        await self._announce({ip for ip, owner in state.announced.items() if owner == self.node.name})
+        await self._announcer.update(
+            {ip for ip, owners in state.announced.items() if self.node.name in owners}
+        )
 
     async def _apply(self, tables: list[Table]) -> None:
         script = "".join(transition(self._applied.get(table.name), table) for table in tables)
@@ -201,17 +204,3 @@ class NodeAgent:
             if stale and "udp-conntrack-stale" not in self._faults:
                 arguments = {"flows": sorted(stale), "protocol": protocol}
                 await run_helper(self._zygote, self.node.name, "forget", arguments)
-
-    async def _announce(self, addresses: set[str]) -> None:
-        gone, new = self._announced - addresses, addresses - self._announced
-        if not gone and not new:
-            return
-        batch = Batch()
-        for ip, verb in [(ip, "del") for ip in sorted(gone)] + [(ip, "replace") for ip in sorted(new)]:
-            batch.ip.append(f"addr {verb} {ip}/{32 if family_of(ip) == 'ipv4' else 128} dev eth0")
-        await self._commands.run(self.node.name, batch, what="announcing load-balancer addresses")
-        self._announced = addresses
-        if new:
-            await run_helper(
-                self._zygote, self.node.name, "announce", {"device": "eth0", "addresses": sorted(new)}
-            )

@@ -38,6 +38,9 @@ _PORT_FAULTS: dict[str, Callable[[ServicePort], ServicePort]] = {
     "lb-local-ignored": lambda p: replace(p, external_local=False),
     "internal-local-ignored": lambda p: replace(p, internal_local=False),
     "local-applies-inside": lambda p: replace(p, internal_local=p.internal_local or p.external_local),
+    "lb-source-ranges-ignored": lambda p: replace(p, source_ranges=()),
+    "lb-needs-node-port": lambda p: p if p.node_port else replace(p, load_balancer_ips=()),
+    "lb-tcp-only": lambda p: p if p.protocol == "tcp" else replace(p, load_balancer_ips=()),
     "external-ips-ignored": lambda p: replace(p, external_ips=()),
     "service-sticky": lambda p: replace(p, endpoints=p.endpoints[:1]),
     "service-endpoint-unused": lambda p: replace(p, endpoints=p.endpoints[:-1] or p.endpoints),
@@ -104,7 +107,7 @@ class ServiceFaults:
             uid = str(meta.get("uid", meta["name"]))
             present[uid] = self._distorted(uid, own)
             found += present[uid]
-        if "service-delete-ignored" in self._faults:
+        if {"service-delete-ignored", "lb-announcement-kept"} & set(self._faults):
             taken = {p.cluster_ip for p in found}
             gone = (own for uid, own in self._last.items() if uid not in present)
             found += [p for own in gone for p in own if p.cluster_ip not in taken]

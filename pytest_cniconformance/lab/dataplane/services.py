@@ -48,6 +48,8 @@ class ServicePort:
     internal_local: bool = False
     affinity_seconds: int | None = None
     health_port: int | None = None
+    source_ranges: tuple[str, ...] = ()
+    """Clients that load balancers are for; empty: all."""
 
     @property
     def key(self) -> str:
@@ -111,6 +113,9 @@ def _of_service(service: Obj, slices: list[Obj]) -> list[ServicePort]:
             internal_local=spec.get("internalTrafficPolicy") == "Local",
             affinity_seconds=affinity,
             health_port=spec.get("healthCheckNodePort"),
+            source_ranges=tuple(
+                text for text in spec.get("loadBalancerSourceRanges") or [] if family_of(text) == family
+            ),
         )
         for address in addresses
         if address not in {"None", ""}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_cniconformance.lab.dataplane import ciliumpolicy, networkpolicy
 from pytest_cniconformance.lab.dataplane.agentcache import NETWORK_POLICIES, AgentCache
 from pytest_cniconformance.lab.dataplane.hostports import HostPort, host_ports
-from pytest_cniconformance.lab.dataplane.loadbalancer import owners
+from pytest_cniconformance.lab.dataplane.loadbalancer import Announcements
 from pytest_cniconformance.lab.dataplane.misreadings import misread
 from pytest_cniconformance.lab.dataplane.policy import Policy
 from pytest_cniconformance.lab.dataplane.policyfaults import overdone, semantics_of
@@ -37,7 +37,7 @@ class State:
     policies: tuple[Policy, ...]
     ports: tuple[ServicePort, ...]
     host_ports: tuple[HostPort, ...]
-    announced: Mapping[str, str]
+    announced: Mapping[str, tuple[str, ...]]
 
 
 class StateReader:
@@ -50,6 +50,7 @@ class StateReader:
         self._store = store
         self._faults = faults
         self._distort = ServiceFaults(faults)
+        self._announcements = Announcements(store, faults)
         self._cache = AgentCache(store, faults)
         self._timing = Timing(faults, wake_later)
 
@@ -66,7 +67,7 @@ class StateReader:
             policies=policies,
             ports=tuple(self._distort.ports(services, service_ports(services, slices))),
             host_ports=host_ports(self._store.list("pods"), connected, self._faults),
-            announced=owners(services, self._faults),
+            announced=self._announcements.owners(services),
         )
 
     def _policies(self) -> list[Policy]:

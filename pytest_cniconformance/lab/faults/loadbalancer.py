@@ -5,40 +5,184 @@ from __future__ import annotations
 
 from pytest_cniconformance.lab.faults.fault import Fault
 
-LOADBALANCER_FAULTS: tuple[Fault, ...] = (
-    Fault(
-        "lb-not-announced",
-        "loadbalancer",
-        "no node answers ARP for load-balancer addresses",
-        "metallb/metallb#1154, #1561, #2353",
-        ("LB-REACHABLE",),
-    ),
-    Fault(
-        "local-source-snat",
-        "loadbalancer",
-        "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
-        "cilium/cilium#9284, metallb/metallb#263",
-        ("LB-ETP-LOCAL", "SVC-ETP-LOCAL-SOURCE"),
-    ),
-    Fault(
-        "lb-local-ignored",
-        "loadbalancer",
-        "externalTrafficPolicy Local is treated like Cluster: forwarded to other nodes, source rewritten",
-        "kubernetes/kubernetes#97073",
-        ("LB-ETP-LOCAL", "SVC-ETP-LOCAL-SOURCE", "SVC-ETP-LOCAL-NODE"),
-    ),
-    Fault(
+
+def _lb(name: str, summary: str, mimics: str, *caught_by: str) -> Fault:
+    return Fault(name, "loadbalancer", summary, mimics, caught_by)
+
+
+_ADDRESSES = (
+    _lb(
         "lb-no-address",
-        "loadbalancer",
         "Services of type LoadBalancer never get an address",
         "metallb/metallb#1765, #646",
-        ("LB-ASSIGNED",),
+        "LB-ASSIGNED",
     ),
-    Fault(
-        "lb-wrong-pool",
-        "loadbalancer",
-        "load-balancer addresses come from outside the configured pool",
-        "metallb/metallb#1640",
-        ("LB-POOL",),
+    _lb(
+        "lb-duplicate-address",
+        "every Service that asks for no certain address gets the first one of its pool",
+        "metallb/metallb#2561; controllers that lose their state when they restart",
+        "LB-UNIQUE",
+    ),
+    _lb(
+        "lb-static-ignored",
+        "an address that a Service asks for counts for nothing",
+        "implementations without spec.loadBalancerIP (deprecated since Kubernetes 1.24)",
+        "LB-STATIC",
+        "LB-STATIC-ANNOTATION",
+        "LB-SHARED",
+    ),
+    _lb(
+        "lb-old-annotations-ignored",
+        "annotations of the domain metallb.universe.tf count for nothing",
+        "manifests that outlive the annotation domain of their controller (MetalLB 0.14.9)",
+        "LB-STATIC-OLD",
+        "LB-POOL-OLD",
+    ),
+    _lb(
+        "lb-class-ignored",
+        "Services of every loadBalancerClass are served",
+        "two controllers that fight over one Service: KEP-1959",
+        "LB-CLASS",
+    ),
+    _lb(
+        "lb-address-moves",
+        "a Service gets another address when its ports change",
+        "metallb/metallb#1154; cloud controllers that recreate the load balancer on updates",
+        "LB-STABLE",
+    ),
+    _lb(
+        "lb-status-kept",
+        "a Service that becomes a ClusterIP Service keeps its load-balancer address",
+        "controllers that do not clean up after a change of type: kubernetes/kubernetes#69396",
+        "LB-RETYPE",
+    ),
+    _lb(
+        "lb-never-released",
+        "the addresses of deleted Services are never free again",
+        "address leaks: metallb/metallb#2353",
+        "LB-RELEASE",
+        "LB-EXHAUSTED",
     ),
 )
+
+_POOLS = (
+    _lb(
+        "lb-wrong-pool",
+        "load-balancer addresses come from outside the configured pool",
+        "metallb/metallb#1640",
+        "LB-POOL",
+    ),
+    _lb(
+        "lb-unknown-pool-ignored",
+        "a Service that names a pool which does not exist is served from another one",
+        "typing errors in pool names that nobody notices",
+        "LB-POOL-UNKNOWN",
+    ),
+    _lb(
+        "lb-autoassign-ignored",
+        "Services that name no pool are served from pools with autoAssign: false",
+        "expensive public addresses given away: the reason for autoAssign",
+        "LB-POOL-AUTO",
+    ),
+    _lb(
+        "lb-pending-silent",
+        "a Service that cannot be served stays pending without an event",
+        "`<pending>` without a reason, the most frequent question about load balancers",
+        "LB-EXHAUSTED",
+        "LB-POOL-UNKNOWN",
+        "LB-SHARED-CONFLICT",
+    ),
+    _lb(
+        "lb-sharing-refused",
+        "two Services never share an address, whatever their keys",
+        "implementations without address sharing",
+        "LB-SHARED",
+    ),
+    _lb(
+        "lb-shared-conflict",
+        "Services with the same sharing key get one address although their ports collide",
+        "silently shadowed ports: https://metallb.io/usage/#ip-address-sharing",
+        "LB-SHARED-CONFLICT",
+    ),
+    _lb(
+        "lb-sharing-key-ignored",
+        "Services share an address without a common key",
+        "metallb/metallb#2561",
+        "LB-SHARED-KEY",
+    ),
+)
+
+_TRAFFIC = (
+    _lb(
+        "lb-not-announced",
+        "no node answers ARP for load-balancer addresses",
+        "metallb/metallb#1154, #1561, #2353",
+        "LB-REACHABLE",
+    ),
+    _lb(
+        "lb-announced-by-two",
+        "two nodes answer ARP for every load-balancer address",
+        "split membership of MetalLB's speakers",
+        "LB-ONE-OWNER",
+    ),
+    _lb(
+        "lb-announcement-kept",
+        "nodes keep answering for the addresses of deleted Services",
+        "metallb/metallb#2353",
+        "LB-WITHDRAW",
+    ),
+    _lb(
+        "lb-inside-broken",
+        "pods do not reach load-balancer addresses, clients outside do",
+        "implementations that route in-cluster traffic out and back: KEP-1860",
+        "LB-INSIDE",
+    ),
+    _lb(
+        "lb-source-ranges-ignored",
+        "loadBalancerSourceRanges have no effect",
+        "platforms that ignore the field, as the API allows, without saying so",
+        "LB-RANGES",
+    ),
+    _lb(
+        "lb-needs-node-port",
+        "load-balancer addresses of Services without node ports are not answered",
+        "load balancers that forward to node ports: KEP-1864",
+        "LB-NO-NODEPORTS",
+    ),
+    _lb(
+        "lb-tcp-only",
+        "load-balancer addresses answer TCP only",
+        "kubernetes/kubernetes#23880",
+        "LB-MIXED",
+    ),
+    _lb(
+        "local-source-snat",
+        "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
+        "cilium/cilium#9284, metallb/metallb#263",
+        "LB-ETP-LOCAL",
+        "SVC-ETP-LOCAL-SOURCE",
+    ),
+    _lb(
+        "lb-local-ignored",
+        "externalTrafficPolicy Local is treated like Cluster: forwarded to other nodes, source rewritten",
+        "kubernetes/kubernetes#97073",
+        "LB-ETP-LOCAL",
+        "SVC-ETP-LOCAL-SOURCE",
+        "SVC-ETP-LOCAL-NODE",
+    ),
+    _lb(
+        "lb-local-election",
+        "under externalTrafficPolicy Local nodes without a backend announce the address too",
+        "metallb/metallb#1640",
+        "LB-LOCAL-NODES",
+    ),
+    _lb(
+        "lb-failover-never",
+        "the node that announced an address first does so for ever",
+        "metallb/metallb#1154",
+        "LB-FAILOVER",
+        "LB-LOCAL-NODES",
+    ),
+)
+
+LOADBALANCER_FAULTS: tuple[Fault, ...] = (*_ADDRESSES, *_POOLS, *_TRAFFIC)

@@ -121,6 +121,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
         "SVC-EP-SELECTOR",
         "SVC-READY-LOST",
         "SVC-AFFINITY-GONE",
+        "LB-BACKEND",
     ),
     _service(
         "endpoints-unready-included",

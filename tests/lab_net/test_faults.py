@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Their code is mostly the API's, the controllers' or the resolver's; tests/e2e shows each by the checks that catch it.
 E2E_AREAS = {"dns", "services", "loadbalancer"}
 ELSEWHERE = {
+    "dns-not-enforced",
     "reload-fails-open",
     "pod-ip-duplicate",
     "pod-ip-outside-cidr",

@@ -61,6 +61,12 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "udp-not-enforced", "UDP passes whatever the policy", "policy agents that know TCP only", "NP-PRT-1"
     ),
     policy_fault(
+        "dns-not-enforced",
+        "port 53 passes whatever the policy",
+        "agents that exempt DNS so that names still resolve",
+        "NP-DNS-1",
+    ),
+    policy_fault(
         "ipv6-not-enforced",
         "IPv6 passes whatever the policy",
         "k3s-io/k3s#5386, rancher/rke2#8065",

@@ -26,6 +26,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "noironetworks/aci-containers#1653",
         "NP-PRT-1",
         "NP-PRT-LIST",
+        "NP-DNS-2",
     ),
     policy_fault(
         "port-protocol-ignored",
@@ -122,6 +123,15 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "cilium/cilium#30003",
         "NP-PRT-5",
         profiles=("calico",),
+    ),
+    policy_fault(
+        "judged-before-dnat",
+        "policies judge the Service's address and port, not the backend's",
+        "aws/amazon-network-policy-controller-k8s#210",
+        "NP-PRT-3",
+        "NP-PRT-3-EGRESS",
+        "NP-SVC-2",
+        "NP-SVC-2-SHARED",
     ),
     policy_fault(
         "ipblock-matches-nothing",

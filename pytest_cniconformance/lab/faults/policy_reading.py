@@ -69,6 +69,12 @@ READING_FAULTS: tuple[Fault, ...] = (
         "NP-AND-2-EGRESS",
     ),
     policy_fault(
+        "no-peers-means-pods",
+        "a rule without peers allows pods only, nobody outside the cluster",
+        "engines that build their rules from pod addresses alone",
+        "NP-EMP-3-EXT",
+    ),
+    policy_fault(
         "no-peers-means-own-namespace",
         "a rule without peers allows pods of the policy's own namespace only",
         "engines that fill an empty peer with the policy's namespace",
@@ -100,6 +106,18 @@ READING_FAULTS: tuple[Fault, ...] = (
         "converters that drop the namespaceSelector; openshift/ovn-kubernetes#389",
         "NP-AND-1",
         "NP-EMP-6",
+    ),
+    policy_fault(
+        "namespace-selector-all-addresses",
+        "an empty namespaceSelector matches every address, outside the cluster too",
+        "engines that compile `all namespaces` to no source match",
+        "NP-EMP-6-EXT",
+    ),
+    policy_fault(
+        "negative-selects-world",
+        "a peer with NotIn or DoesNotExist also matches addresses outside the cluster",
+        "engines that compile negative selectors to address complements",
+        "NP-SEL-3",
     ),
     policy_fault(
         "expressions-ignored",

@@ -84,7 +84,7 @@ def expressions(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
     if operator not in ("In", "NotIn"):
         return expression(key, operator)
     chosen = [pick(draw, values)]
-    if rarely(draw):
+    if draw(_COIN):
         chosen = list(dict.fromkeys([*chosen, pick(draw, values)]))
     return expression(key, operator, *chosen)
 

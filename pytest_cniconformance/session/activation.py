@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -29,6 +30,10 @@ def activate(config: pytest.Config) -> None:
         settings = resolve(config)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        # A worker sees the original arguments only, and must draw from the seed that the controller chose.
+        settings = replace(settings, seed=worker_input["cniconformance-seed"])
     config.stash[SETTINGS] = settings
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         # In workers too: xdist hands them the original arguments, not what the controller collected.
@@ -37,7 +42,6 @@ def activate(config: pytest.Config) -> None:
     manager.import_plugin("pytest_cniconformance.fixtures.plugin")
     manager.import_plugin("pytest_cniconformance.fixtures.random_plugin")
     manager.register(CheckHooks(config, settings), "cniconformance-checks")
-    worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
         config.stash[RUN] = Run.attach(settings, worker_input["cniconformance"], worker_input["workerid"])
         return
@@ -57,7 +61,9 @@ class _Workers:
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: object) -> None:
         """Give a starting worker what it needs to attach to the run."""
-        node.workerinput["cniconformance"] = self._config.stash[RUN].payload()  # type: ignore[attr-defined]
+        run = self._config.stash[RUN]
+        worker_input: dict[str, object] = node.workerinput  # type: ignore[attr-defined]
+        worker_input |= {"cniconformance": run.payload(), "cniconformance-seed": run.settings.seed}
 
 
 def _terminate_cleanly() -> None:

@@ -138,7 +138,7 @@ def resolve(config: pytest.Config) -> Settings:
         lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1)),
         lab_families=families,
         random=_random(raw["random"]),
-        seed=_seed(config, raw),
+        seed=_seed(raw),
         random_time=_number(raw["random-time"], 900, "--cni-random-time", minimum=1),
         random_shrink_time=_number(raw["random-shrink-time"], 300, "--cni-random-shrink-time", minimum=1),
     )
@@ -155,13 +155,9 @@ def _random(text: str | None) -> int:
     return int(count)
 
 
-def _seed(config: pytest.Config, raw: dict[str, Any]) -> int:
-    """Return the seed; one that nobody chose is put where xdist workers find it, for they must draw from the same."""
+def _seed(raw: dict[str, Any]) -> int:
     if raw["seed"] is None:
-        if raw["random"] is None:
-            return 0
-        config.option.cni_seed = str(secrets.randbelow(2**32))
-        return int(config.option.cni_seed)
+        return secrets.randbelow(2**32)
     try:
         return int(raw["seed"])
     except ValueError:

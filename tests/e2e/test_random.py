@@ -16,11 +16,12 @@ CHECK = "test_netpol_random.py"
 
 
 def test_no_case_disagrees(lab: Lab) -> None:
-    record = lab.run("calico", CHECK, "--cni-random=10", "--cni-seed=1", scale="1")
-    assert [check["outcome"] for check in record["checks"]] == ["passed"]
-    assert "seed 1: 10 cases compared" in record["checks"][0]["details"]
-    assert "the same again: --cni-random=10 --cni-seed=1" in lab.output
-    assert "random policies: 10 cases compared" in lab.output
+    record = lab.run("calico", CHECK, "--cni-random=51", "-n2", scale="1")
+    assert [check["outcome"] for check in record["checks"]] == ["passed", "passed"]
+    assert "random policies: 51 cases compared" in lab.output
+    seeds = re.findall(r"the same again: --cni-random=51 --cni-seed=(\d+)", lab.output)
+    details = [check["details"] for check in record["checks"]]
+    assert re.findall(r", seed (\d+): ", "".join(details)) == seeds * 2, "workers drew from another seed"
 
 
 @pytest.mark.parametrize("fault", ["and-as-or", "stale-after-delete"])

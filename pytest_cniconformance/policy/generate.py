@@ -128,7 +128,7 @@ def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
 def peers(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
     """Return a peer: pods of the policy's namespace, namespaces, both, or an address block."""
     names = namespaces_of(tuple(pods))
-    kind = pick(draw, ("pods", "namespaces", "both", "block", "both", "namespaces", "block", "both"))
+    kind = pick(draw, ("pods", "namespaces", "both", "block", "both", "pods", "block", "namespaces"))
     if kind == "block":
         return draw(blocks(pods))
     chosen = draw(selectors()) if kind in ("pods", "both") else None

@@ -61,7 +61,7 @@ _REACHABILITY = (
         "reachability",
         "traffic between pods leaves with a node address as its source",
         "kube-proxy --masquerade-all; a CNI that masquerades its own pod range",
-        ("CT-SRC",),
+        ("CT-SRC", "NP-SVC-1"),
     ),
     Fault(
         "hairpin-broken",

@@ -56,7 +56,9 @@ def test_backends_get_equal_shares(cni_grid: Grid, cni_services: Services) -> No
     expect_exactly(cni_grid, "x/a", service.cluster_ip, 8000, BACKENDS, "spread over the backends")
     result = many(cni_grid, "x/a", service.cluster_ip, 8000, FAIR_CONNECTIONS)
     if result.failed:
-        raise ConformanceFailure(f"of {FAIR_CONNECTIONS} connections some failed: {result.failed}")
+        raise ConformanceFailure(
+            f"of {FAIR_CONNECTIONS} connections some failed: {result.failed} {result.causes}"
+        )
     share = FAIR_CONNECTIONS / len(BACKENDS)
     statistic = sum((result.responders.get(key, 0) - share) ** 2 / share for key in BACKENDS)
     # Three counts leave two degrees of freedom, for which the tail of chi-square is exp(-x/2).

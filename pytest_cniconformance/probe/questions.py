@@ -7,7 +7,7 @@ nothing is known; what the network did is always a value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.probe.session import AgentError, AgentSession
@@ -57,6 +57,8 @@ class Connections:
 
     responders: dict[str, int]
     failed: dict[str, int]
+    causes: dict[str, int] = field(default_factory=dict)
+    """Why they failed, where there is more to say than the verdict."""
 
     @property
     def ok(self) -> int:
@@ -72,7 +74,7 @@ def connect_many(
         "connect_many", host=host, port=port, n=count, w=wait_ms, parallel=parallel, timeout=30.0 + count
     )
     failed = {verdict: n for verdict, n in answer["verdicts"].items() if verdict != "open"}
-    return Connections(dict(answer.get("responders", {})), failed)
+    return Connections(dict(answer.get("responders", {})), failed, dict(answer["causes"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,13 +99,13 @@ def test_connections_are_counted_by_responder_else_by_verdict(network: Network, 
     assert found == questions.Connections({"x/b": 50}, {})
     assert found.ok == 50
     refused = questions.connect_many(agent, network.ip("b"), 4444, 4)
-    assert refused == questions.Connections({}, {"refused": 4})
+    assert refused == questions.Connections({}, {"refused": 4}, {"connection refused (RST)": 4})
     assert refused.ok == 0
 
 
 def test_connections_to_a_name_without_address_are_dns_failures(agent: AgentSession) -> None:
     found = questions.connect_many(agent, "no-such-name.invalid", 80, 3)
-    assert found == questions.Connections({}, {"dns-failed": 3})
+    assert found.failed == {"dns-failed": 3} and sum(found.causes.values()) == 3
 
 
 def test_name_that_nobody_answers_for_is_an_answer(agent: AgentSession) -> None:

@@ -113,7 +113,7 @@ def test_kept_objects_are_named_and_cleaned_up(cluster: LabCluster, kube: KubeCl
         "--cni-keep=always",
         str(SUITES / "test_dns_answers.py"),
         "-k",
-        "nxdomain",
+        "not_exist_is_nxdomain",
     )
     assert done.returncode == 0, done.stdout
     command = next(word for word in done.stdout.split("`") if word.startswith("cniconformance cleanup"))

@@ -148,9 +148,9 @@ def test_a_vantage_that_reaches_nothing_is_inconclusive(cluster: LabCluster, tmp
         "--cni=calico",
         "--cni-timeout-scale=0.1",
         "-rs",
-        str(SUITES / "test_loadbalancer.py"),
+        str(SUITES / "test_loadbalancer_traffic.py"),
         "-k",
-        "outside",
+        "answers_from_outside",
     )
     assert done.returncode == 0, done.stdout
     assert "1 inconclusive" in done.stdout and "reaches no node" in done.stdout

@@ -242,11 +242,6 @@ STORIES: dict[str, tuple[dict[str, list[Spec]], dict[str, list[Spec]], list[Spec
         {"pods": [named("a", initContainers=[container(web=80)])]},
         [named("a", initContainers=[])],
     ),
-    "only-first-containers-ports": (
-        {"pods": []},
-        {"pods": [named("a", containers=[container(web=80), container(more=81)])]},
-        [named("a", containers=[container(web=80)])],
-    ),
     "named-port-any-protocol": (
         {"pods": []},
         {"pods": [named("a", containers=[container(web=80)])]},

@@ -262,7 +262,6 @@ BELIEFS: dict[str, tuple[str, Belief]] = {
     "finished-pod-address": ("pods", _still_running),
     "stale-address": ("pods", _never_deleted),
     "sidecar-ports-unknown": ("pods", _spec(initContainers=lambda _: [])),
-    "only-first-containers-ports": ("pods", _spec(containers=lambda containers: containers[:1])),
     "named-port-any-protocol": ("pods", _names_mean_every_protocol),
     "named-port-of-first-pod": ("pods", _one_number_per_name),
 }

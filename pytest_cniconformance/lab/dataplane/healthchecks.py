@@ -19,12 +19,16 @@ class HealthChecks:
     def __init__(self, zygote: Zygote, node: str, faults: Collection[str]) -> None:
         self._zygote = zygote
         self._node = node
-        self._always = "health-check-always-ok" in faults
+        self._said: int | None = None
+        if "health-check-always-ok" in faults:
+            self._said = 1
+        elif "health-check-never-ok" in faults:
+            self._said = 0
         self._told: dict[int, int] = {}
 
     async def update(self, counts: Mapping[int, int]) -> None:
         """Serve these ports, each with its number of local ready endpoints."""
-        wanted = {port: 1 if self._always else count for port, count in counts.items()}
+        wanted = {port: count if self._said is None else self._said for port, count in counts.items()}
         if wanted != self._told:
             await run_helper(self._zygote, self._node, "healthcheck", {"ports": list(wanted.items())})
             self._told = wanted

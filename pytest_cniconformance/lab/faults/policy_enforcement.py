@@ -71,6 +71,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "IPv6 passes whatever the policy",
         "k3s-io/k3s#5386, rancher/rke2#8065",
         "NP-IPB-7",
+        "NP-DS-1",
         families=("ipv4", "ipv6"),
     ),
     policy_fault(
@@ -79,6 +80,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "bridge-nf-call-iptables=0 (kube-router, k3s)",
         "NP-EMP-4",
         "NP-DEF-3",
+        "NP-PLACE-SAME",
     ),
     policy_fault(
         "cross-node-not-enforced",
@@ -86,6 +88,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "enforcement at the wrong hook of the overlay",
         "NP-EMP-4",
         "NP-DEF-3",
+        "NP-PLACE-CROSS",
     ),
     policy_fault(
         "replies-dropped",
@@ -127,6 +130,13 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "cilium/cilium#48444, aws/aws-network-policy-agent#56",
         "NP-NODE-1",
         "NP-HOST-2",
+    ),
+    policy_fault(
+        "neighbours-blocked",
+        "an isolated pod cannot do IPv6 neighbour discovery",
+        "rules that treat ICMPv6 as traffic like any other",
+        "NP-DS-2",
+        families=("ipv4", "ipv6"),
     ),
     policy_fault(
         "self-blocked",

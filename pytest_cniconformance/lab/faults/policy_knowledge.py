@@ -95,4 +95,10 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
         "NP-DYN-10",
         "NP-DYN-10-NAMESPACE",
     ),
+    policy_fault(
+        "terminating-forgotten",
+        "a pod that is being deleted is no peer and no subject any more",
+        "agents that drop a pod at its deletionTimestamp",
+        "NP-DYN-9",
+    ),
 )

@@ -145,6 +145,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "kubeovn/kube-ovn#3193, aws/aws-network-policy-agent#72",
         "NP-IPB-1",
         "NP-IPB-8",
+        "NP-SVC-3",
     ),
     policy_fault(
         "only-first-except",
@@ -186,5 +187,12 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "a rule with ipBlock and port opens the port to everyone",
         "weaveworks/weave#3653",
         "NP-IPB-2-PORT",
+    ),
+    policy_fault(
+        "sidecar-ports-unknown",
+        "the named ports of restartable init containers resolve to nothing",
+        "kubernetes/kubernetes#125285, projectcalico/calico#8881",
+        "NP-PRT-8",
+        "NP-PRT-9",
     ),
 )

@@ -236,6 +236,13 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
         "SVC-HEALTHCHECK",
     ),
     _service(
+        "health-check-never-ok",
+        "healthCheckNodePort says 503 on every node",
+        "health servers that policy or a firewall cuts off; kubernetes/kubernetes#111661",
+        "SVC-HEALTHCHECK",
+        "NP-SVC-4",
+    ),
+    _service(
         "hostport-missing",
         "host ports lead nowhere",
         "projectcalico/calico#5104; a CNI chain without portmap",

@@ -8,7 +8,6 @@ import json
 from importlib import resources
 
 import jsonschema
-import pytest
 
 from pytest_cniconformance.cli.catalogue import entries
 from pytest_cniconformance.model.verdict import Protocol
@@ -24,22 +23,42 @@ def outcomes(record: dict) -> dict[str, str]:
     return {check["id"]: check["outcome"] for check in record["checks"]}
 
 
-@pytest.mark.parametrize("cni", ["calico", "cilium"])
-def test_what_the_cni_claims_passes(cni: str, lab: Lab) -> None:
-    record = lab.run(cni, "-n", "4", scale="1")
-    found = outcomes(record)
-    assert set(found) == CATALOGUE
+def may_be_skipped(id: str) -> bool:
+    """Whether a check needs what the lab of these runs does not have: SCTP in the kernel, two families."""
+    return id in NEED_SCTP or id.startswith(("NP-SCTP-", "NP-DS-")) or id == "NP-IPB-7"
+
+
+def unexpected(record: dict, allowed: dict[str, str]) -> dict[str, str]:
+    """Return the checks that did not pass, but for those that may be skipped and those in ``allowed``."""
+    return {
+        check["id"]: f"{check['outcome']}: {check['message']}"
+        for check in record["checks"]
+        if check["outcome"] != "passed"
+        and not (check["outcome"] == "skipped" and may_be_skipped(check["id"]))
+        and allowed.get(check["id"]) != check["outcome"]
+    }
+
+
+def test_what_calico_claims_passes(lab: Lab) -> None:
+    record = lab.run("calico", "-n", "4", scale="1")
+    assert set(outcomes(record)) == CATALOGUE
     assert {check["suite"] for check in record["checks"]} == GROUPS
-    found = {k: v for k, v in found.items() if not (k in NEED_SCTP and v == "skipped")}
-    wanted = {"passed"} if cni == "cilium" else {"passed", "not-supported"}
-    assert set(found.values()) == wanted, {k: v for k, v in found.items() if v not in wanted}
-    assert all(v == "passed" for k, v in found.items() if not k.startswith("L7-"))
+    without = {id: "not-supported" for id in CATALOGUE if id.startswith("L7-")}
+    assert unexpected(record, without) == {}
     assert record["headline"]["verdict"] == "conformant"
     assert record["cluster"]["emulated"] is True
 
 
+def test_what_cilium_claims_passes(lab: Lab) -> None:
+    record = lab.run("cilium", WITHOUT_CASES, "-n", "4", scale="1")
+    known = dict.fromkeys(("NP-DEF-2", "NP-PRT-5"), "known-deviation")
+    assert unexpected(record, known) == {}
+    assert {id: outcomes(record)[id] for id in known} == known
+    assert record["headline"]["verdict"] == "conformant"
+
+
 def test_flannel_accepts_policies_and_enforces_none(lab: Lab) -> None:
-    record = lab.run("flannel", WITHOUT_CASES, scale="1")
+    record = lab.run("flannel", WITHOUT_CASES, "-n", "2", scale="1")
     found = outcomes(record)
     headline = record["headline"]["text"]
     assert record["headline"]["verdict"] == "not-enforced"
@@ -58,8 +77,9 @@ def test_a_requirement_turns_not_enforced_into_a_failure(lab: Lab) -> None:
 
 
 def test_workers_give_the_same_outcomes(lab: Lab) -> None:
-    alone = outcomes(lab.run("cilium", WITHOUT_CASES, scale="1"))
-    together = lab.run("cilium", WITHOUT_CASES, "-n", "4", scale="1")
+    some = ("-m", "connectivity or services or loadbalancer or l7")
+    alone = outcomes(lab.run("cilium", *some, scale="1"))
+    together = lab.run("cilium", *some, "-n", "4", scale="1")
     assert outcomes(together) == alone
     assert len({check["worker"] for check in together["checks"]}) > 1
 

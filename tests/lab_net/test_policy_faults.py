@@ -231,12 +231,6 @@ STORIES: dict[str, tuple[dict[str, list[Spec]], dict[str, list[Spec]], list[Spec
         {"pods": [named("a"), named("b")], **policies(OLD)},
         [named("a")],
     ),
-    "finished-pod-address": (
-        {"pods": []},
-        {"pods": [{**named("a"), "status": {"phase": "Succeeded"}}]},
-        [{**named("a"), "status": {"phase": "Running"}}],
-    ),
-    "stale-address": ({"pods": [named("a")]}, {"pods": [named("b")]}, [named("a"), named("b")]),
     "sidecar-ports-unknown": (
         {"pods": []},
         {"pods": [named("a", initContainers=[container(web=80)])]},
@@ -279,12 +273,6 @@ def test_the_agent_believes_otherwise(name: str) -> None:
     store.objects = then
     assert cache.list(about) == believed
     assert sound.list(about) == store.list(about)
-
-
-def test_stale_addresses_outlive_their_pods() -> None:
-    cache = AgentCache(Store(), ["stale-address"])
-    assert cache.connected({"a": ("n", None)}) == {"a": ("n", None)}  # type: ignore[dict-item]
-    assert cache.connected({}) == {"a": ("n", None)}
 
 
 def test_deviations_of_one_profile_are_faults_of_another() -> None:

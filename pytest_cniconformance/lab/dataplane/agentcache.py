@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
+    from pytest_cniconformance.lab.dataplane.seams import Obj, Store
 
 NETWORK_POLICIES = "networkpolicies.networking.k8s.io"
 _FIRST = 100
@@ -35,8 +35,6 @@ class AgentCache:
     def __init__(self, store: Store, faults: Collection[str]) -> None:
         self._store = store
         self._beliefs = [(*BELIEFS[name], Memory()) for name in BELIEFS.keys() & set(faults)]
-        self._keeps_addresses = "stale-address" in faults
-        self._connected: dict[str, tuple[str, PodNet]] = {}
 
     def list(self, resource: str) -> list[Obj]:
         """Return all objects of a resource, as the agent knows them."""
@@ -45,13 +43,6 @@ class AgentCache:
             if resource == about:
                 found = belief(found, memory, self._store)
         return found
-
-    def connected(self, pods: Mapping[str, tuple[str, PodNet]]) -> Mapping[str, tuple[str, PodNet]]:
-        """Return the node and network identity of each pod by its uid, as the agent knows them."""
-        if not self._keeps_addresses:
-            return pods
-        self._connected.update(pods)
-        return self._connected
 
 
 def _uid(obj: Obj) -> str:
@@ -192,10 +183,6 @@ def _text(value: Any) -> str:
 # -- pods -------------------------------------------------------------------------------------------------------
 
 
-def _still_running(found: list[Obj], *_: Any) -> list[Obj]:
-    return [{**pod, "status": {**(pod.get("status") or {}), "phase": "Running"}} for pod in found]
-
-
 def _only_those_before_the_policies(found: list[Obj], memory: Memory, store: Store) -> list[Obj]:
     """Fill sets when policies change; pods that come later are in none."""
     policies = {_uid(obj): obj["metadata"].get("resourceVersion") for obj in store.list(NETWORK_POLICIES)}
@@ -259,8 +246,6 @@ BELIEFS: dict[str, tuple[str, Belief]] = {
         lambda found, *_: [pod for pod in found if "deletionTimestamp" not in pod["metadata"]],
     ),
     "late-pods-unknown": ("pods", _only_those_before_the_policies),
-    "finished-pod-address": ("pods", _still_running),
-    "stale-address": ("pods", _never_deleted),
     "sidecar-ports-unknown": ("pods", _spec(initContainers=lambda _: [])),
     "named-port-any-protocol": ("pods", _names_mean_every_protocol),
     "named-port-of-first-pod": ("pods", _one_number_per_name),

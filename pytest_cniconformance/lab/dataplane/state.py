@@ -59,9 +59,8 @@ class StateReader:
         services = self._store.list("services")
         slices = self._distort.slices(self._store.list(ENDPOINT_SLICES))
         policies = tuple(self._policies())
-        known = self._cache.connected(connected)
-        young = self._timing.young(known, policies=bool(policies))
-        view, policies = self._timing.noticed(snapshot(self._cache.list, known, young), policies)
+        young = self._timing.young(connected, policies=bool(policies))
+        view, policies = self._timing.noticed(snapshot(self._cache.list, connected, young), policies)
         return State(
             view=view,
             policies=policies,

@@ -6,10 +6,10 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN = $(VENV)/bin
 
-.PHONY: conformance test lint unit bench clean system
+.PHONY: conformance test lint unit faults bench clean system
 
 conformance: $(VENV)/.ready ## run the suites against the lab: make conformance CNI=cilium
-	$(BIN)/pytest --cni=$(CNI) --cni-cluster=lab $(ARGS)
+	$(BIN)/pytest --cni=$(CNI) --cni-cluster=lab -n 4 $(ARGS)
 
 test: lint unit ## what CI runs
 
@@ -25,6 +25,9 @@ lint: $(VENV)/.ready
 
 unit: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
+
+faults: $(VENV)/.ready ## every fault of the lab, of which `make test` takes one in three
+	CNI_EVERY_NTH_FAULT=1 $(BIN)/pytest -n 2 --dist worksteal tests/e2e/test_faults.py $(ARGS)
 
 bench: $(VENV)/.ready ## print the figures of the README
 	for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script || exit 1; done

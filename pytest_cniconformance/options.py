@@ -98,7 +98,7 @@ OPTIONS = (
     Option("lab-families", "IP families of the lab (default: ipv4)", "LIST"),
 )
 
-MARKERS = (
+GROUPS = (
     "connectivity: pod, node and Service reachability",
     "netpol: NetworkPolicy v1 enforcement",
     "dns: cluster DNS",
@@ -106,6 +106,12 @@ MARKERS = (
     "loadbalancer: LoadBalancer Services",
     "l7: HTTP-aware policy",
     "latency: latency objectives, measured alone on the cluster",
+)
+"""The marker groups, one per suite."""
+
+MARKERS = (
+    *GROUPS,
+    "generated: the generated case space of NetworkPolicy, the larger part of the netpol group",
     "requirement(requirement): the requirement that this check proves",
 )
 

@@ -14,6 +14,7 @@ from pytest_cniconformance.policy.cases import CASES, Case
 pytestmark = pytest.mark.netpol
 
 
+@pytest.mark.generated
 @pytest.mark.parametrize(
     "case", [pytest.param(c, id=c.id, marks=pytest.mark.requirement(c.requirement)) for c in CASES]
 )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_cniconformance import options
 from pytest_cniconformance.model.failure import NotSupported
 from pytest_cniconformance.model.requirement import Level, Outcome, Requirement
-from pytest_cniconformance.options import MARKERS
 from pytest_cniconformance.report.check import CheckRecord
 from pytest_cniconformance.report.evidence import check_record
 from pytest_cniconformance.report.junit import facts as junit_facts
@@ -29,7 +29,7 @@ from pytest_cniconformance.session.settings import Settings, again
 if TYPE_CHECKING:
     from pytest_cniconformance.report.allure_adapter import AllureAdapter
 
-GROUPS = tuple(marker.partition(":")[0] for marker in MARKERS[:-1])
+GROUPS = tuple(group.partition(":")[0] for group in options.GROUPS)
 MEASURING = frozenset({"cni_measure", "cni_convergence"})
 """Fixtures whose checks take the cluster for themselves."""
 

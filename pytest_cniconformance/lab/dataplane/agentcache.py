@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 NETWORK_POLICIES = "networkpolicies.networking.k8s.io"
 _FIRST = 100
-_BURST = 0.05
+_BURST = 1.0
+"""Seconds within which a change after another counts as one of a burst."""
 
 
 Memory = dict[str, Any]

@@ -143,6 +143,5 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
         "an isolated pod cannot reach itself by its own address",
         "cilium/cilium#11593, antrea-io/antrea#5687",
         "NP-SELF-1",
-        "NP-SELF-1-PORTS",
     ),
 )

@@ -13,6 +13,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "NP-PRT-1",
         "NP-ISO-2",
         "NP-PRT-1-EGRESS",
+        "NP-SELF-1-PORTS",
     ),
     policy_fault(
         "no-ports-means-tcp",

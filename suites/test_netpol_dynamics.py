@@ -25,7 +25,7 @@ TCP = (Protocol.TCP,)
 SUBJECTS = ("x/a", "x/c")
 MANY = 120
 """More policies for one pod than any CNI is known to take in one piece (hundred rules)."""
-TURNS = 25
+TURNS = 24
 
 
 def _from(**labels: str) -> Obj:

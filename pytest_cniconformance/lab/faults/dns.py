@@ -30,13 +30,13 @@ _RECORDS = (
     _dns(
         "dns-records-kept",
         "names of deleted Services keep resolving",
-        "a DNS server whose watch has silently ended: coredns/coredns#2629",
+        "a DNS server that misses events while its watch is broken: coredns/coredns#3879",
         "DNS-DELETED",
     ),
     _dns(
         "dns-late-records",
         "a change reaches the DNS server 3 s late",
-        "overloaded API servers; coredns/coredns#4544",
+        "kubernetes/kubernetes#127259: records that come late",
         "DNS-PROPAGATION",
     ),
     _dns(
@@ -49,7 +49,7 @@ _RECORDS = (
     _dns(
         "dns-headless-stale",
         "an endpoint that a headless Service once had stays in its answer",
-        "stale endpoints after pods went away: coredns/coredns#3922",
+        "stale endpoints after pods were replaced: coredns/coredns#3432",
         "DNS-HEADLESS-UPDATE",
     ),
     _dns(
@@ -88,7 +88,7 @@ _RECORDS = (
     _dns(
         "dns-externalname-dropped",
         "Services of type ExternalName have no record",
-        "missing CNAME records of ExternalName Services",
+        "coredns/coredns#2038, #2492",
         "DNS-EXTERNALNAME",
         "DNS-CNAME",
         "SVC-EXTERNALNAME",
@@ -105,14 +105,14 @@ _ANSWERS = (
     _dns(
         "dns-nxdomain-as-servfail",
         "names that do not exist are answered SERVFAIL",
-        "resolvers that answer SERVFAIL when an upstream fails",
+        "moby/moby#45553",
         "DNS-NXDOMAIN",
         "DNS-NXDOMAIN-EXT",
     ),
     _dns(
         "dns-aaaa-servfail",
         "every AAAA query is answered SERVFAIL",
-        "RFC 4074 §4.3; kubernetes/kubernetes#87426",
+        "RFC 4074 §4.3",
         "DNS-NODATA",
         "DNS-AAAA-HEADLESS",
     ),
@@ -131,7 +131,7 @@ _ANSWERS = (
     _dns(
         "dns-negative-cached",
         "a name that was once NXDOMAIN stays so whatever the record's TTL says",
-        "CoreDNS's cache plugin with a long denial TTL; coredns/coredns#4343",
+        "CoreDNS's cache plugin with serve_stale: coredns/coredns#3586",
         "DNS-NEGATIVE-TTL",
     ),
     _dns(
@@ -159,7 +159,7 @@ _SERVERS = (
     _dns(
         "dns-replica-broken",
         "one of the two servers answers SERVFAIL to everything, and is Ready",
-        "coredns/coredns#7212",
+        "coredns/coredns#7212, #3587",
         "DNS-REPLICAS",
         "DNS-RELIABLE",
     ),
@@ -200,7 +200,7 @@ _PODS = (
     _dns(
         "resolv-search-wrong",
         "resolv.conf of pods lacks the search path of the cluster",
-        "kubernetes/kubernetes#101017",
+        "kubernetes/kubernetes#30073: the node's resolv.conf wins over the cluster domain",
         "DNS-SEARCH",
         "DNS-SEARCH-OWN",
         "DNS-NDOTS",
@@ -208,7 +208,7 @@ _PODS = (
     _dns(
         "resolv-ndots-one",
         "resolv.conf of pods says ndots:1",
-        "kubernetes/kubernetes#101017; images that rewrite resolv.conf",
+        "kubernetes/kubernetes#10161; images that rewrite resolv.conf",
         "DNS-NDOTS",
     ),
     _dns(

@@ -14,13 +14,13 @@ _ADDRESSES = (
     _lb(
         "lb-no-address",
         "Services of type LoadBalancer never get an address",
-        "metallb/metallb#1765, #646",
+        "metallb/metallb#1526, #1586",
         "LB-ASSIGNED",
     ),
     _lb(
         "lb-duplicate-address",
         "every Service that asks for no certain address gets the first one of its pool",
-        "metallb/metallb#2561; controllers that lose their state when they restart",
+        "metallb/metallb#2479, #725: controllers that lose their state or do not share it",
         "LB-UNIQUE",
     ),
     _lb(
@@ -47,19 +47,19 @@ _ADDRESSES = (
     _lb(
         "lb-address-moves",
         "a Service gets another address when its ports change",
-        "metallb/metallb#1154; cloud controllers that recreate the load balancer on updates",
+        "kubernetes/kubernetes#13630, #11175; F5Networks/k8s-bigip-ctlr#3650",
         "LB-STABLE",
     ),
     _lb(
         "lb-status-kept",
         "a Service that becomes a ClusterIP Service keeps its load-balancer address",
-        "controllers that do not clean up after a change of type: kubernetes/kubernetes#69396",
+        "controllers that do not clean up after a change of type: kubernetes/kubernetes#23583, #35934",
         "LB-RETYPE",
     ),
     _lb(
         "lb-never-released",
         "the addresses of deleted Services are never free again",
-        "address leaks: metallb/metallb#2353",
+        "address leaks: metallb/metallb#399, deckhouse/deckhouse#13444",
         "LB-RELEASE",
         "LB-EXHAUSTED",
     ),
@@ -69,7 +69,7 @@ _POOLS = (
     _lb(
         "lb-wrong-pool",
         "load-balancer addresses come from outside the configured pool",
-        "metallb/metallb#1640",
+        "metallb/metallb#2076, #1330: addresses of pools that were deleted",
         "LB-POOL",
     ),
     _lb(
@@ -81,7 +81,7 @@ _POOLS = (
     _lb(
         "lb-autoassign-ignored",
         "Services that name no pool are served from pools with autoAssign: false",
-        "expensive public addresses given away: the reason for autoAssign",
+        "metallb/metallb#703",
         "LB-POOL-AUTO",
     ),
     _lb(
@@ -107,7 +107,7 @@ _POOLS = (
     _lb(
         "lb-sharing-key-ignored",
         "Services share an address without a common key",
-        "metallb/metallb#2561",
+        "metallb/metallb#1774",
         "LB-SHARED-KEY",
     ),
 )
@@ -116,19 +116,19 @@ _TRAFFIC = (
     _lb(
         "lb-not-announced",
         "no node answers ARP for load-balancer addresses",
-        "metallb/metallb#1154, #1561, #2353",
+        "metallb/metallb#1154, #438, #560",
         "LB-REACHABLE",
     ),
     _lb(
         "lb-announced-by-two",
         "two nodes answer ARP for every load-balancer address",
-        "split membership of MetalLB's speakers",
+        "metallb/metallb#598",
         "LB-ONE-OWNER",
     ),
     _lb(
         "lb-announcement-kept",
         "nodes keep answering for the addresses of deleted Services",
-        "metallb/metallb#2353",
+        "metallb/metallb#1640: answers go on after the Service has become unusable",
         "LB-WITHDRAW",
     ),
     _lb(
@@ -158,7 +158,7 @@ _TRAFFIC = (
     _lb(
         "local-source-snat",
         "externalTrafficPolicy Local keeps traffic on the node but rewrites the client's address",
-        "cilium/cilium#9284, metallb/metallb#263",
+        "cilium/cilium#9284, kubernetes/kubernetes#91437",
         "LB-ETP-LOCAL",
         "SVC-ETP-LOCAL-SOURCE",
     ),
@@ -173,13 +173,13 @@ _TRAFFIC = (
     _lb(
         "lb-local-election",
         "under externalTrafficPolicy Local nodes without a backend announce the address too",
-        "metallb/metallb#1640",
+        "cilium/cilium#27800, metallb/metallb#1777",
         "LB-LOCAL-NODES",
     ),
     _lb(
         "lb-failover-never",
         "the node that announced an address first does so for ever",
-        "metallb/metallb#1154",
+        "metallb/metallb#1147",
         "LB-FAILOVER",
         "LB-LOCAL-NODES",
     ),

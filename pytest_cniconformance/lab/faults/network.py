@@ -25,28 +25,28 @@ _REACHABILITY = (
         "missing-node-route",
         "reachability",
         "the first node has no route to the pods of the last node",
-        "projectcalico/calico#9450, flannel-io/flannel#533",
+        "projectcalico/calico#8135, #6208",
         ("CT-PP-CROSS", "CT-BULK"),
     ),
     Fault(
         "mtu-blackhole",
         "reachability",
         "pods have an MTU larger than the overlay's, and ICMP fragmentation-needed is filtered",
-        "flannel-io/flannel#1614, #2388; kubeovn/kube-ovn#4254",
+        "cozystack/cozystack#2147; flannel-io/flannel#1614, #2388; kubeovn/kube-ovn#4254",
         ("CT-MTU", "CT-BULK"),
     ),
     Fault(
         "big-packets-dropped",
         "reachability",
         "packets larger than 1000 bytes between pods are dropped, on any path",
-        "checksum and segmentation offload defects: cozystack/cozystack#2147",
+        "segmentation offload defects that lose large packets",
         ("CT-BULK", "CT-MTU"),
     ),
     Fault(
         "bulk-corrupt",
         "reachability",
         "one byte of large TCP segments between pods is changed on the way, with a valid checksum",
-        "payload corruption by virtio and VXLAN segmentation offload",
+        "payload corruption on the way: allenporter/k8s-gitops#133",
         ("CT-BULK",),
     ),
     Fault(
@@ -67,7 +67,7 @@ _REACHABILITY = (
         "hairpin-broken",
         "reachability",
         "a pod that is sent back to itself by its own Service gets no answer",
-        "kubernetes/kubernetes#125611, cilium/cilium#22107, #28254",
+        "kubernetes/kubernetes#20475, #125611; with a policy: cilium/cilium#22107",
         ("CT-HAIR", "SVC-HAIRPIN"),
     ),
     Fault(
@@ -75,7 +75,7 @@ _REACHABILITY = (
         "reachability",
         "processes in a node's network (other than root's) cannot open connections to pods, nor can any "
         "process to pods of other nodes",
-        "aws/aws-network-policy-agent#56, kubernetes-sigs/kind#3875",
+        "host firewalls; under policies: aws/aws-network-policy-agent#56, kubernetes-sigs/kind#3875",
         ("CT-NODE-POD",),
     ),
     Fault(

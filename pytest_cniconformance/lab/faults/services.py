@@ -16,7 +16,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-rules-missing",
         "the last node has no rules for Services outside kube-system and default",
-        "kubernetes/kubernetes#70493",
+        "kubernetes/kubernetes#35641",
         "SVC-CLUSTERIP",
         "SVC-SINGLESTACK",
         "SVC-DISTRIBUTION",
@@ -25,7 +25,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-sticky",
         "every connection to a Service goes to the first endpoint",
-        "kubernetes/kubernetes#24322, #28674",
+        "kubernetes/kubernetes#78685, #115114",
         "SVC-SPREAD",
     ),
     _service(
@@ -38,7 +38,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-skewed",
         "the first endpoint of a Service gets more than its share of connections",
-        "probabilities of KUBE-SEP rules that do not add up to an even split",
+        "kubernetes/kubernetes#37932: uneven probabilities of KUBE-SEP rules",
         "SVC-FAIR",
     ),
     _service(
@@ -64,7 +64,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "named-port-of-one-pod",
         "a named target port is resolved once and used for all pods",
-        "aws/amazon-network-policy-controller-k8s#210 in its Service form",
+        "a name that stands for one number, as in policies: k3s-io/k3s#7446",
         "SVC-NAMEDPORT",
     ),
     _service(
@@ -163,7 +163,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-update-ignored",
         "a Service is programmed as it was first created, endpoints excepted",
-        "ovn-kubernetes/ovn-kubernetes#5119",
+        "openshift/ovn-kubernetes#1389, ovn-kubernetes/ovn-kubernetes#5119",
         "SVC-TYPE-NODEPORT",
         "SVC-TYPE-CLUSTERIP",
         "SVC-TYPE-EXTERNALNAME",
@@ -173,20 +173,20 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-delete-ignored",
         "the address of a deleted Service still leads to its backends",
-        "kubernetes/kubernetes#51445",
+        "kubernetes/kubernetes#78421, #80403",
         "SVC-DELETE",
     ),
     _service(
         "affinity-ignored",
         "sessionAffinity ClientIP has no effect",
-        "kubernetes/kubernetes#55429",
+        "kubernetes/kubernetes#55429, #52626",
         "SVC-AFFINITY",
         "SVC-AFFINITY-NODEPORT",
     ),
     _service(
         "affinity-never-expires",
         "sessionAffinity ClientIP never ends, whatever its timeout says",
-        "kops' skip list for kube-router: affinity timeout",
+        "kubernetes/kubernetes#89358",
         "SVC-AFFINITY-TIMEOUT",
         "SVC-AFFINITY-OFF",
     ),
@@ -232,32 +232,32 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "health-check-always-ok",
         "healthCheckNodePort says 200 on every node",
-        "kops#18515; ovn-kubernetes/ovn-kubernetes#5119",
+        "health servers that look at too little: kubernetes/kubernetes#115825",
         "SVC-HEALTHCHECK",
     ),
     _service(
         "health-check-never-ok",
         "healthCheckNodePort says 503 on every node",
-        "health servers that policy or a firewall cuts off; kubernetes/kubernetes#111661",
+        "cloudnativelabs/kube-router#455; kubernetes/kubernetes#97225: a firewall cuts the health server off",
         "SVC-HEALTHCHECK",
         "NP-SVC-4",
     ),
     _service(
         "hostport-missing",
         "host ports lead nowhere",
-        "projectcalico/calico#5104; a CNI chain without portmap",
+        "projectcalico/calico#4617; a CNI chain without portmap",
         "SVC-HOSTPORT",
     ),
     _service(
         "hostport-tcp-only",
         "UDP host ports lead nowhere",
-        "cilium/cilium#14287",
+        "cilium/cilium#41426: one protocol for each port number",
         "SVC-HOSTPORT-UDP",
     ),
     _service(
         "external-ips-ignored",
         "externalIPs lead nowhere",
-        "cilium/cilium#15361",
+        "cilium/cilium#27151",
         "SVC-EXTERNALIP",
         "SVC-EXTERNALIP-INSIDE",
     ),

@@ -12,7 +12,12 @@ def _l7(name: str, summary: str, mimics: str, *caught_by: str) -> Fault:
 
 L7_FAULTS: tuple[Fault, ...] = (
     _l7("l7-method-ignored", "HTTP rules match any method", "proxies configured by path alone", "L7-METHOD"),
-    _l7("l7-path-prefix", "the path of an HTTP rule matches as a prefix", "cilium/cilium#13280", "L7-PATH"),
+    _l7(
+        "l7-path-prefix",
+        "the path of an HTTP rule matches as a prefix",
+        "proxies that match prefixes where a rule means the whole path: cilium/cilium#13280",
+        "L7-PATH",
+    ),
     _l7(
         "l7-rules-rejected",
         "the proxy rejects the HTTP rules as a whole and denies every request",
@@ -22,7 +27,7 @@ L7_FAULTS: tuple[Fault, ...] = (
     _l7(
         "l7-denied-by-reset",
         "a denied HTTP request is answered by a TCP reset instead of 403",
-        "a proxy that fails closed: cilium/cilium#4181 family",
+        "a proxy that drops instead of answering 403: antrea-io/antrea#4628",
         "L7-403",
     ),
     _l7(

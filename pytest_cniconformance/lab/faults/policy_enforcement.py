@@ -30,7 +30,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "reload-fails-open",
         "whenever policies change, a node is without any for 0.2 s",
-        "agents that flush before they load: antrea-io/antrea#3468, projectcalico/calico#5135",
+        "agents that flush before they load: antrea-io/antrea#5777, at restarts",
         "NP-CONV-UPDATE",
     ),
     policy_fault(
@@ -48,13 +48,13 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "last-policy-wins",
         "of several policies that select a pod only the last one counts",
-        "Azure/azure-container-networking#870",
+        "agents that keep one policy for each pod",
         "NP-ISO-2",
     ),
     policy_fault(
         "first-policy-wins",
         "of several policies that select a pod only the first one counts",
-        "Azure/azure-container-networking#870",
+        "agents that keep one policy for each pod",
         "NP-ISO-2",
     ),
     policy_fault(
@@ -113,7 +113,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "denial-remembered",
         "what a pod was denied stays denied for 30 s, though its policy has changed",
-        "conntrack caches of the AWS network policy agent: #288",
+        "agents that cache verdicts and do not drop them when policies change",
         "NP-AND-1",
         "NP-CONV-ALLOW",
         "NP-EST-2",
@@ -121,7 +121,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "allow-lost-at-random",
         "three of four new connections that a policy allows are lost",
-        "antrea-io/antrea#386, aws/aws-network-policy-agent#307, weaveworks/weave#3829",
+        "antrea-io/antrea#386, aws/aws-network-policy-agent#462, weaveworks/weave#3829",
         "NP-EMP-5",
     ),
     policy_fault(
@@ -141,7 +141,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "self-blocked",
         "an isolated pod cannot reach itself by its own address",
-        "cilium/cilium#11593, antrea-io/antrea#5687",
+        "near kin of Services' hairpins that policies block: cilium/cilium#11593, antrea-io/antrea#5687",
         "NP-SELF-1",
     ),
 )

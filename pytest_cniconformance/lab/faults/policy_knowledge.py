@@ -9,21 +9,21 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "stale-after-delete",
         "a deleted policy stays in force",
-        "antrea-io/antrea#666, k3s-io/k3s#7244, projectcalico/calico#5100",
+        "Azure/AKS#2225",
         "NP-DYN-4",
         "NP-CONV-ISOLATE",
     ),
     policy_fault(
         "update-ignored",
         "a policy is enforced as it was first created, whatever it is changed to",
-        "aws/aws-network-policy-agent#643, cloudnativelabs/kube-router#341",
+        "aws/aws-network-policy-agent#643: a changed podSelector is not taken up",
         "NP-DYN-3",
         "NP-DYN-3-EGRESS",
     ),
     policy_fault(
         "recreated-policy-stale",
         "a policy that is created again under its name has the rules of the first of that name",
-        "caches keyed by name: Azure/azure-container-networking#555",
+        "caches keyed by name; a race of its kind: Azure/azure-container-networking#2978",
         "NP-DYN-4-AGAIN",
     ),
     policy_fault(
@@ -35,7 +35,7 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "old-subjects-stay",
         "pods that a policy once selected stay isolated when it selects others",
-        "aws/aws-network-policy-agent#643",
+        "aws/aws-network-policy-agent#643, #645",
         "NP-DYN-3-SUBJECT",
     ),
     policy_fault(
@@ -53,13 +53,13 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "delete-takes-shared-peers",
         "a deleted policy takes the address sets with it that others still use",
-        "cloudnativelabs/kube-router#2059",
+        "Azure/azure-container-networking#555",
         "NP-DYN-4-SHARED",
     ),
     policy_fault(
         "pod-relabel-ignored",
         "pods keep the labels that they were created with",
-        "cloudnativelabs/kube-router#1099, kubeovn/kube-ovn#1920",
+        "cloudnativelabs/kube-router#1035, #1099; kubeovn/kube-ovn#1920",
         "NP-DYN-1",
         "NP-DYN-1-SUBJECT",
         "NP-SEL-7",
@@ -67,7 +67,7 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "namespace-relabel-ignored",
         "namespaces keep the labels that they were created with",
-        "ovn-org/ovn-kubernetes#1850, cloudnativelabs/kube-router#1046",
+        "kubeovn/kube-ovn#1920, openshift/ovn-kubernetes#389",
         "NP-DYN-2",
     ),
     policy_fault(
@@ -85,20 +85,20 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "empty-value-is-absent",
         "a label with an empty value counts as missing",
-        "cilium/cilium#23154",
+        "parsers that take an empty string for no value",
         "NP-SEL-5",
     ),
     policy_fault(
         "late-pods-unknown",
         "pods that come after the last change of policies are no peers and no subjects",
-        "address sets filled when policies change",
+        "address sets that miss new pods: cloudnativelabs/kube-router#2059",
         "NP-DYN-10",
         "NP-DYN-10-NAMESPACE",
     ),
     policy_fault(
         "terminating-forgotten",
         "a pod that is being deleted is no peer and no subject any more",
-        "agents that drop a pod at its deletionTimestamp",
+        "agents that drop a pod at its deletionTimestamp: projectcalico/calico#4518",
         "NP-DYN-9",
     ),
 )

@@ -24,7 +24,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "only-first-port",
         "only the first entry of a rule's port list is applied",
-        "noironetworks/aci-containers#1653",
+        "engines that read one port of the list",
         "NP-PRT-1",
         "NP-PRT-LIST",
         "NP-DNS-2",
@@ -32,7 +32,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "port-protocol-ignored",
         "a port that is allowed for one protocol is open for all of them",
-        "np-guard/netpol-analyzer: ruleConnsContain",
+        "engines whose port sets hold no protocol",
         "NP-PRT-1",
     ),
     policy_fault(
@@ -55,12 +55,15 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "NP-PRT-7",
     ),
     policy_fault(
-        "named-port-dropped", "a named port matches nothing", "cloudnativelabs/kube-router#338", "NP-PRT-4"
+        "named-port-dropped",
+        "a named port matches nothing",
+        "cloudnativelabs/kube-router#338, #648",
+        "NP-PRT-4",
     ),
     policy_fault(
         "endport-ignored",
         "a port range allows its first port only",
-        "cilium/cilium#28684, Azure/AKS#2857",
+        "cilium/cilium#28684, noironetworks/aci-containers#1653",
         "NP-END-1",
         "NP-END-2",
         "NP-END-2-EGRESS",
@@ -102,7 +105,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "only-first-range",
         "of several port ranges in a rule only the first is applied",
-        "cilium/cilium#45811: overlapping ranges",
+        "ranges told apart by their first port, which crashed a proxy: cilium/cilium#45811",
         "NP-END-2-OVERLAP",
     ),
     policy_fault(
@@ -114,7 +117,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "named-port-of-first-pod",
         "a port name stands for one number in all pods",
-        "aws/amazon-network-policy-controller-k8s#52, cilium/cilium#24779",
+        "k3s-io/k3s#7446, cilium/cilium#24779",
         "NP-PRT-4",
         "NP-PRT-4-ABSENT",
     ),
@@ -143,7 +146,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "except-ignored",
         "the except list of an ipBlock has no effect",
-        "kubeovn/kube-ovn#3193, aws/aws-network-policy-agent#72",
+        "aws/aws-network-policy-agent#72, #92",
         "NP-IPB-1",
         "NP-IPB-8",
         "NP-SVC-3",
@@ -151,7 +154,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "only-first-except",
         "of an except list only the first entry is cut out",
-        "aws/aws-network-policy-agent#92",
+        "parsers that keep one exception for each block",
         "NP-IPB-2-EXCEPT",
     ),
     policy_fault(
@@ -163,7 +166,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "except-as-deny",
         "what an except cuts out is denied, whatever other rules and policies say",
-        "antrea-io/antrea#367, kubeovn/kube-ovn#3193",
+        "antrea-io/antrea#367, ovn-org/ovn-kubernetes#845",
         "NP-IPB-1",
         "NP-IPB-1-POLICIES",
         "NP-IPB-2-OVERLAP",

@@ -9,7 +9,7 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "egress-not-enforced",
         "only the ingress half of policies is enforced",
-        "first-generation policy engines (kubernetes/kubernetes#51351)",
+        "engines from before egress rules (kubernetes/kubernetes#51351); projectcalico/calico#1734",
         "DNS-POLICY-DENY",
         "NP-DEF-3",
         "NP-ISO-3",
@@ -58,13 +58,13 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "only-first-rule",
         "only the first rule of a section is applied",
-        "ovn-kubernetes and kube-router, early releases",
+        "engines that read one rule of a section",
         "NP-AND-2",
     ),
     policy_fault(
         "cross-rule",
         "peers and ports of all rules of a policy are combined with one another",
-        "cloudnativelabs/kube-router#389",
+        "engines that keep peers and ports for each policy, not for each rule",
         "NP-AND-2",
         "NP-AND-2-EGRESS",
     ),
@@ -83,7 +83,7 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "only-first-peer",
         "only the first entry of a rule's peer list is applied",
-        "ovn-kubernetes and kube-router, early releases",
+        "engines that read one peer of a rule",
         "NP-AND-1",
     ),
     policy_fault(
@@ -103,7 +103,7 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "peer-namespace-ignored",
         "a peer's namespaceSelector is taken for the policy's own namespace",
-        "converters that drop the namespaceSelector; openshift/ovn-kubernetes#389",
+        "converters that drop the namespaceSelector",
         "NP-AND-1",
         "NP-EMP-6",
     ),
@@ -116,13 +116,13 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "negative-selects-world",
         "a peer with NotIn or DoesNotExist also matches addresses outside the cluster",
-        "engines that compile negative selectors to address complements",
+        "cilium/cilium#46996",
         "NP-SEL-3",
     ),
     policy_fault(
         "expressions-ignored",
         "matchExpressions of selectors have no effect",
-        "parsers that know matchLabels only",
+        "cloudnativelabs/kube-router#614",
         "NP-SEL-1",
         "NP-SEL-2-EXISTS",
         "NP-SEL-2-SUBJECT",
@@ -143,7 +143,7 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "notin-needs-key",
         "NotIn and DoesNotExist do not match objects without the key",
-        "cilium/cilium#11365",
+        "engines that read NotIn as a key that is there with another value",
         "NP-SEL-2-NOTIN",
         "NP-SEL-2-ABSENT",
     ),

@@ -16,7 +16,7 @@ from pytest_cniconformance.probe.questions import http_session
 
 pytestmark = pytest.mark.l7
 
-DOCS = "https://docs.cilium.io/en/stable/security/policy/language/#http"
+DOCS = "https://docs.cilium.io/en/stable/security/policy/layer7/#http"
 SERVER, GATEWAY, STRANGER = "y/b", "x/a", "z/a"
 HTTP_PORT = 8080
 CNP = "cilium.io/v2"
@@ -81,7 +81,7 @@ def test_the_whole_path_must_match(cni_grid: Grid, cni_kube: KubeClient) -> None
 @requirement(
     "L7-403",
     feature="l7/denial",
-    source="https://docs.cilium.io/en/stable/security/policy/language/#layer-7-examples",
+    source="https://docs.cilium.io/en/stable/security/policy/layer7/",
 )
 def test_a_denied_request_is_answered_403(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """A denied request is answered 403; the connection is neither reset nor left silent."""

@@ -20,7 +20,7 @@ from pytest_cniconformance.probe.questions import HeldFlow, Hold, hold
 
 pytestmark = pytest.mark.netpol
 
-ESTABLISHED = NETPOL_DOCS + "#how-do-network-policies-affect-existing-connections"
+ESTABLISHED = NETPOL_DOCS + "#networkpolicy-s-impact-on-existing-connections"
 EXCHANGES = 10
 UDP = (Protocol.UDP,)
 SYN_PATIENCE_S = 20.0

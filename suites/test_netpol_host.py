@@ -20,7 +20,7 @@ from pytest_cniconformance.probe.questions import host_port
 
 pytestmark = pytest.mark.netpol
 
-PROBES_KEP = "https://github.com/kubernetes/enhancements/issues/4558"
+PROBES_KEP = "https://github.com/kubernetes/enhancements/issues/4559"
 HOST_NETWORK = NETPOL_DOCS + "#networkpolicy-and-hostnetwork-pods"
 TCP = (Protocol.TCP,)
 

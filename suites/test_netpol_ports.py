@@ -84,7 +84,7 @@ def test_pods_without_the_port_name_do_not_match(cni_grid: Grid) -> None:
 @requirement(
     "NP-PRT-5",
     feature="networkpolicy/named-ports",
-    source="https://github.com/kubernetes/kubernetes/issues/103891",
+    source=NETPOL_API,
 )
 def test_pods_of_equal_labels_may_number_a_name_differently(cni_grid: Grid) -> None:
     """An egress rule with a named port holds for each destination, also between pods with the same labels."""

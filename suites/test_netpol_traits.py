@@ -25,7 +25,7 @@ from pytest_cniconformance.probe.session import AgentError
 pytestmark = pytest.mark.netpol
 
 TCP = (Protocol.TCP,)
-OTHER_PROTOCOLS = NETPOL_DOCS + "#networkpolicies-and-protocols"
+OTHER_PROTOCOLS = NETPOL_DOCS + "#network-traffic-filtering"
 HAIRPIN = "https://github.com/kubernetes-sigs/network-policy-api/pull/390"
 
 

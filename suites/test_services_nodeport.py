@@ -95,7 +95,7 @@ def test_a_host_port_leads_to_its_pod(cni_grid: Grid, cni_backends: Backends) ->
 
 
 @requirement(
-    "SVC-HOSTPORT-UDP", feature="services/hostport", source="https://github.com/cilium/cilium/issues/14287"
+    "SVC-HOSTPORT-UDP", feature="services/hostport", source="https://github.com/cilium/cilium/issues/41426"
 )
 def test_one_host_port_serves_two_protocols(cni_grid: Grid, cni_backends: Backends) -> None:
     """One host port over TCP and UDP leads to the pod over both."""

@@ -101,7 +101,7 @@ CATALOGUE = {
         ],
     ),
     "l7": (
-        "https://docs.cilium.io/en/stable/security/policy/language/#layer-7-examples",
+        "https://docs.cilium.io/en/stable/security/policy/layer7/",
         [
             ("L7-HTTP-1", "http", "POST /v1/infer is admitted"),
             ("L7-HTTP-2", "http", "GET /health and /metrics are admitted"),

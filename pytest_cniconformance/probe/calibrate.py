@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from pytest_cniconformance.probe.fleet import Fleet
 
 SCOUTS = 2
-"""Round trips by which a silent path is recognised, before the others would each wait in vain."""
+"""Round trips that go ahead of those that count: neighbours are resolved and caches filled on their time.
+
+They also tell a silent path, before all others would each wait in vain.
+"""
 
 
 def calibrate(
@@ -38,12 +41,12 @@ def calibrate(
         for source, address, port in waiting:
             turn.setdefault(source, (address, port))
         waiting = [path for path in waiting if turn[path[0]] != path[1:]]
-        scouted = _round_trips(fleet, turn, min(SCOUTS, count), limits)
+        scouted = _round_trips(fleet, turn, SCOUTS, limits)
         alive = {
             source: turn[source] for source, found in scouted.items() if any(s is not None for s in found)
         }
-        rest = _round_trips(fleet, alive, count - SCOUTS, limits) if count > SCOUTS else {}
-        for found in (*scouted.values(), *rest.values()):
+        counted = _round_trips(fleet, alive, count, limits)
+        for found in ({**scouted, **counted}).values():
             samples += found
     return Window.from_samples(samples, limits)
 

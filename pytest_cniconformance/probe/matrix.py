@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pytest_cniconformance.model.matrix import Cell, Decision, Expectation, Mismatch, compare
+from pytest_cniconformance.model.matrix import Cell, Expectation, Mismatch, compare
 from pytest_cniconformance.model.verdict import Observation, Probe, Protocol, Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ very dataplane it waits for. From the second second on it is 2 % of the time wai
 
 HOLD_PACE = 0.1
 """The same for rounds that see whether an agreement holds."""
+
+HASTE = 3
+"""How much shorter than the window of a verdict those are that only look for the moment of agreement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +58,14 @@ class Target:
 class Settled:
     """How a matrix came to agree with the expectation, or did not.
 
-    Times are seconds since the change (``since``). ``seconds`` is None if the matrix never agreed;
-    ``allow_seconds`` and ``deny_seconds`` are the moments of the last allowed and the last denied cell to agree,
-    None where there is no such cell or one of them never agreed. ``unstable`` agreed once and then did not.
+    ``seconds`` since the change (``since``) is when the last cell came to agree, None if one never did. ``unstable``
+    agreed once and then did not.
     """
 
     observed: dict[Cell, Observation]
     mismatches: tuple[Mismatch, ...]
     rounds: int
     seconds: float | None
-    allow_seconds: float | None
-    deny_seconds: float | None
     unstable: tuple[Cell, ...] = ()
 
     @property
@@ -89,25 +89,25 @@ class PodMatrix:
         self._targets = dict(targets)
         self.window = window
 
-    def observe(self, cells: Iterable[Cell]) -> dict[Cell, Observation]:
-        """Probe the cells once, all sources together, and return what was found.
+    def observe(self, cells: Iterable[Cell], *, window: Window | None = None) -> dict[Cell, Observation]:
+        """Probe the cells once, all sources together, and return what was found; ``window`` in place of the run's.
 
         Every server that a cell asks proves itself in the same round, from within its own pod, and again after
         the round if someone was denied. A denial by a server without that proof is a ``probe-error``.
         """
         wanted = list(dict.fromkeys(cells))
-        observed, slow = self._round(wanted)
-        if (
-            slow
-        ):  # a server that was short of processor: one more chance, or the whole check would be an error
-            again, _ = self._round(slow)
+        window = window or self.window
+        observed, slow = self._round(wanted, window)
+        if slow:
+            # A server that was short of processor: one more chance, or the whole check would be an error.
+            again, _ = self._round(slow, window)
             observed.update(again)
         return observed
 
-    def _round(self, cells: list[Cell]) -> tuple[dict[Cell, Observation], list[Cell]]:
+    def _round(self, cells: list[Cell], window: Window) -> tuple[dict[Cell, Observation], list[Cell]]:
         servers = dict.fromkeys(server for cell in cells if (server := self._server(cell)) is not None)
         probes = [self._probe(cell) for cell in cells] + [self._proof(server) for server in servers]
-        found = self._fleet.probe(probes, window=self.window)
+        found = self._fleet.probe(probes, window=window)
         observed = dict(zip(cells, found, strict=False))
         proofs = dict(zip(servers, found[len(cells) :], strict=True))
         denied = [cell for cell in cells if observed[cell].verdict.denied]
@@ -115,7 +115,7 @@ class PodMatrix:
         later = dict(
             zip(
                 suspects,
-                self._fleet.probe([self._proof(server) for server in suspects], window=self.window),
+                self._fleet.probe([self._proof(server) for server in suspects], window=window),
                 strict=True,
             )
         )
@@ -131,7 +131,7 @@ class PodMatrix:
             for proof in (proofs[server], later[server]):
                 if proof.verdict is not Verdict.OPEN:
                     trouble = f"is dead: its own pod, asking its own address, got {proof}"
-                elif (proof.latency_ms or 0.0) > self.window.seconds * 250 and not trouble:
+                elif (proof.latency_ms or 0.0) > window.seconds * 250 and not trouble:
                     trouble, lame = f"is starved: it answered its own pod only {proof}", True
             if trouble:
                 if lame:
@@ -181,12 +181,15 @@ class PodMatrix:
         """Probe until the matrix agrees with ``expected``, then confirm that with one full round or more.
 
         ``deadline`` is in seconds from ``since``, the ``time.monotonic()`` of the change (default: now). Only cells
-        that disagree are asked again, without a pause; full rounds follow until one of them ends ``hold`` seconds
-        or more after the first agreement. A confirmation that fails resumes the wait; with ``hold`` None there is none.
-        At least one full round is made, whatever the deadline.
+        that disagree are asked again, and in short windows: these find the moment of agreement. The verdict is that
+        of full rounds in full windows, which follow until one of them ends ``hold`` seconds or more after the first
+        agreement; with ``hold`` None, for cells that must be open, there is none. A confirmation that fails resumes
+        the wait in full windows, and so does a prober or server that cannot vouch for itself in short ones: haste
+        costs no certainty. Cells that disagree get a full window at least once, whatever the deadline.
         """
         start = monotonic() if since is None else since
         pause = threading.Event()
+        window = short = self.window.shortened(HASTE)
         observed: dict[Cell, Observation] = {}
         agreed_at: dict[Cell, float] = {}
         unstable: dict[Cell, None] = {}
@@ -195,7 +198,7 @@ class PodMatrix:
         agreed: float | None = None
         while True:
             began = monotonic()
-            fresh = self.observe(open_cells)
+            fresh = self.observe(open_cells, window=window)
             rounds += 1
             observed.update(fresh)
             for cell in open_cells:
@@ -216,8 +219,16 @@ class PodMatrix:
             elif now - agreed >= hold:
                 break
             open_cells = wrong or list(expected)
-            if wrong and now - start >= deadline:
+            late = now - start >= deadline
+            if wrong and late and window is not short:
                 break
+            if (
+                unstable
+                or late
+                or not wrong
+                or any(fresh[cell].verdict is Verdict.PROBE_ERROR for cell in wrong)
+            ):
+                window = self.window
             # The first confirmation follows at once; those that only pass the time leave the processor to others.
             again = max(PACE, (now - start) / 50) if wrong else HOLD_PACE if now != agreed else 0.0
             if (remaining := again - (now - began)) > 0:
@@ -226,17 +237,6 @@ class PodMatrix:
             observed={cell: observed[cell] for cell in expected},
             mismatches=compare(expected, observed),
             rounds=rounds,
-            seconds=_latest(expected, agreed_at),
-            allow_seconds=_latest(expected, agreed_at, Decision.ALLOW),
-            deny_seconds=_latest(expected, agreed_at, Decision.DENY),
+            seconds=max(agreed_at.values(), default=None) if len(agreed_at) == len(expected) else None,
             unstable=tuple(unstable),
         )
-
-
-def _latest(
-    expected: Mapping[Cell, Expectation], agreed_at: Mapping[Cell, float], decision: Decision | None = None
-) -> float | None:
-    chosen = [cell for cell, wanted in expected.items() if decision is None or wanted.decision is decision]
-    if not chosen or any(cell not in agreed_at for cell in chosen):
-        return None
-    return max(agreed_at[cell] for cell in chosen)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.model.timeouts import Timeouts
@@ -30,6 +30,10 @@ class Window:
     def milliseconds(self) -> int:
         """The window in whole milliseconds, as agents get it."""
         return math.ceil(self.seconds * 1000)
+
+    def shortened(self, factor: float) -> Window:
+        """Return the window that is so many times shorter, for looks that no verdict rests on."""
+        return replace(self, seconds=self.seconds / factor)
 
     @classmethod
     def default(cls, timeouts: Timeouts) -> Window:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -131,3 +132,36 @@ def test_a_mapped_time_is_right_within_its_error(
         now += trip
     assert abs(clock.local(moment + offset) - moment) <= clock.error + 1e-6
     assert clock.error <= min(trip for trip, _, _ in trips[-1:]) / 2 + 1e-6
+
+
+_STARVED = """
+import socket, time
+from pytest_cniconformance.probe.agent.loop import Loop, now
+from pytest_cniconformance.probe.agent.pace import Pace
+
+loop, server = Loop(), socket.create_server(("127.0.0.1", 0))
+
+async def hog():
+    while True:
+        time.sleep(0.03)
+        await loop.suspend(now())
+
+async def main():
+    pace = Pace(loop, "127.0.0.1", server.getsockname()[1], 0.01, 1.0)
+    loop.spawn(hog())
+    while not pace.runs:
+        await loop.suspend(now() + 0.01)
+    return pace.runs[0]
+
+began = now()
+state, first, *_ = loop.run(main())
+print(state, first - began)
+"""
+
+
+def test_an_answer_is_not_dated_before_its_packet_left() -> None:
+    """A prober that gets no processor between noting the time and connecting must not date an answer too early."""
+    done = subprocess.run([sys.executable, "-c", _STARVED], capture_output=True, text=True, check=True)
+    state, seconds = done.stdout.split()
+    assert state == "open"
+    assert float(seconds) >= 0.03

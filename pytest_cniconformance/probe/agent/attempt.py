@@ -7,7 +7,7 @@ import socket
 import struct
 
 from .addresses import PROTOCOLS
-from .channel import Channel, Silence, connect
+from .channel import Channel, Silence, connected
 from .judgement import IP_RECVERR, IPV6_RECVERR, Try, judge
 from .loop import Loop, now
 from .talk import ask_datagram, ask_http, ask_line
@@ -33,7 +33,9 @@ async def attempt(loop: Loop, target: Target, outcome: Try, deadline: float) -> 
             sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
-        number = await connect(loop, sock, (target.address, target.port), deadline)
+        number = sock.connect_ex((target.address, target.port))
+        outcome.left = now()
+        number = await connected(loop, sock, number, deadline)
         if number:
             judge(outcome, number, sock, stream)
             return

@@ -15,7 +15,11 @@ class Silence(Exception):
 
 async def connect(loop: Loop, sock: socket.socket, address: tuple[str, int], deadline: float) -> int:
     """Connect a non-blocking socket; return the errno, 0 for success. Raises Silence at the deadline."""
-    number = sock.connect_ex(address)
+    return await connected(loop, sock, sock.connect_ex(address), deadline)
+
+
+async def connected(loop: Loop, sock: socket.socket, number: int, deadline: float) -> int:
+    """Wait for the end of a connect that returned ``number``; return its errno. Raises Silence at the deadline."""
     if number == errno.EINPROGRESS:
         if not await loop.io(sock, WRITE, deadline):
             raise Silence

@@ -20,15 +20,30 @@ NO_WAY = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN
 
 
 class Try:
-    """One fresh connection or datagram. ``verdict`` stays empty as long as nothing was heard."""
+    """One fresh connection or datagram. ``verdict`` stays empty as long as nothing was heard.
 
-    __slots__ = ("cause", "connected", "firm", "latency", "peer", "port", "responder", "status", "verdict")
+    ``left`` is when its first packet was on its way for certain, 0 while it is not.
+    """
+
+    __slots__ = (
+        "cause",
+        "connected",
+        "firm",
+        "latency",
+        "left",
+        "peer",
+        "port",
+        "responder",
+        "status",
+        "verdict",
+    )
 
     def __init__(self) -> None:
         self.verdict = self.cause = self.responder = self.peer = ""
         self.latency: float | None = None
         self.status: int | None = None
         self.port = 0
+        self.left = 0.0
         self.connected = False
         self.firm = True
 

@@ -2,9 +2,11 @@
 """Fresh connections at a steady pace, to know when a path opened and when it closed.
 
 An attempt is never waited for before the next one leaves, so that a path which swallows every SYN is sampled as
-densely as an open one. Outcomes are noted in the order of sending, as runs of like outcome; an attempt counts for
-the moment at which it was sent. Only the handshake is asked for: it is answered by the kernel of the other end, so
-that a server short of processor is not taken for a policy. Connections end by a reset and leave no state behind.
+densely as an open one. Outcomes are noted in the order of sending, as runs of like outcome. An attempt counts for
+the moment at which it was sent, an answered one for that at which its packet had left for certain: a prober short
+of processor must not date an answer before the change that allowed it. Only the handshake is asked for: it is
+answered by the kernel of the other end, so that a server short of processor is not taken for a policy. Connections
+end by a reset and leave no state behind.
 """
 
 from __future__ import annotations
@@ -99,6 +101,8 @@ class Pace:
                 # When it really left is not known, so its silence dates nothing. An answer is an answer.
                 self.lagged += 1
                 continue
+            if state == OPEN:
+                sent = outcome.left
             if self.runs and self.runs[-1][0] == state:
                 self.runs[-1][2] = sent
                 self.runs[-1][3] += 1

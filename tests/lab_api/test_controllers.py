@@ -178,6 +178,19 @@ def test_endpoints_follow_the_pods(api: Api, namespace: str, core: str) -> None:
     eventually(lambda: not slices(api, namespace) and api("GET", core + "/endpoints/s").status_code == 404)
 
 
+@pytest.mark.parametrize("distribution", [None, "PreferClose"])
+def test_endpoints_tell_their_zone_and_whom_they_are_for(
+    api: Api, namespace: str, core: str, distribution: str | None
+) -> None:
+    api.ok("POST", core + "/services", service(trafficDistribution=distribution))
+    api.ok("POST", core + "/pods", pod("a", labels={"app": "web"}))
+    eventually(lambda: addresses(api, namespace), lambda names: len(names) == 1)
+    (one,) = slices(api, namespace)
+    zone = f"{one['endpoints'][0]['nodeName']}-zone"
+    assert one["endpoints"][0]["zone"] == zone
+    assert one["endpoints"][0].get("hints") == ({"forZones": [{"name": zone}]} if distribution else None)
+
+
 def test_named_ports_are_resolved_per_pod(api: Api, namespace: str, core: str) -> None:
     other = pod("b", labels={"app": "web"})
     other["spec"]["containers"][0]["ports"] = [{"containerPort": 8080, "name": "http"}]

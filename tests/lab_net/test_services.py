@@ -98,6 +98,15 @@ def test_internal_traffic_policy_local(world: World) -> None:
     assert world.probe("x/b3", address) == "timeout"
 
 
+def test_hints_are_followed_where_the_cni_does_and_never_to_nowhere(world: World) -> None:
+    world.service("x/near", ["x/b1", "x/b3"], trafficDistribution="PreferClose")
+    nodes = {world.pods[key].node: key for key in ("x/b1", "x/b3")}
+    for node in ("lab-worker1", "lab-worker2", "lab-worker3"):
+        close = nodes.get(node) if world.profile != "cilium" else None
+        found = set(answers(world, node, world.cluster_ip("x/near"), 80, 40))
+        assert found == ({close} if close else {"x/b1", "x/b3"}), node
+
+
 def test_external_ips(world: World) -> None:
     world.service("x/s", BACKENDS, externalIPs=["172.30.99.9"])
     assert world.probe("x/a", "172.30.99.9") == "open"

@@ -303,7 +303,7 @@ class World:
     ) -> None:
         namespace, name = key.split("/")
         protocol = spec.pop("protocol", "TCP")
-        status = spec.pop("status", {})
+        status, hinted = spec.pop("status", {}), "trafficDistribution" in spec
         number = sum(map(ord, key)) % 250 + 1
         addresses = [f"10.96.7.{number}" if f == "ipv4" else f"fd00:10:96::{number:x}" for f in self.families]
         entry = {"name": "p", "port": port, "targetPort": target, "protocol": protocol}
@@ -336,6 +336,7 @@ class World:
                             "addresses": [self.pods[b].net.ips[index]],
                             "conditions": {"ready": True},
                             "nodeName": self.pods[b].node,
+                            "hints": {"forZones": [{"name": f"{self.pods[b].node}-zone"}]} if hinted else {},
                         }
                         for b in backends
                     ],

@@ -55,8 +55,8 @@ def address_of(pod: Obj, family: str) -> str | None:
     return None
 
 
-def endpoint(backend: Backend, address: str, service: Obj) -> Obj:
-    """Return the EndpointSlice entry of a backend."""
+def endpoint(backend: Backend, address: str, service: Obj, zone: str = "") -> Obj:
+    """Return the EndpointSlice entry of a backend on a node of a zone, with the hints of trafficDistribution."""
     pod = backend.pod
     entry: Obj = {
         "addresses": [address],
@@ -70,6 +70,10 @@ def endpoint(backend: Backend, address: str, service: Obj) -> Obj:
     }
     if hostname := own_hostname(pod, service):
         entry["hostname"] = hostname
+    if zone:
+        entry["zone"] = zone
+        if service["spec"].get("trafficDistribution") and backend.ready:
+            entry["hints"] = {"forZones": [{"name": zone}]}
     return entry
 
 

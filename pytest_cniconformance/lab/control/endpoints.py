@@ -29,6 +29,7 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 CONTROLLER = "endpointslice-controller.k8s.io"
 PER_SLICE = 100
+_ZONE = "topology.kubernetes.io/zone"
 
 
 class EndpointsController(Controller):
@@ -121,7 +122,8 @@ class EndpointsController(Controller):
         groups: dict[PortKey, list[Obj]] = {}
         for backend in found:
             if address := address_of(backend.pod, family):
-                groups.setdefault(backend.ports, []).append(endpoint(backend, address, service))
+                entry = endpoint(backend, address, service, self._zone(backend.pod))
+                groups.setdefault(backend.ports, []).append(entry)
         if "endpoints-include-dead" in self._faults:
             for entries in groups.values():
                 entries.append(_dead(entries[-1]))
@@ -131,6 +133,10 @@ class EndpointsController(Controller):
             for start in range(0, len(entries), PER_SLICE)
         ]
         return chunks or [((), [])]
+
+    def _zone(self, pod: Obj) -> str:
+        node = self.store.get("nodes", None, pod["spec"].get("nodeName", ""))
+        return str(((node or {}).get("metadata", {}).get("labels") or {}).get(_ZONE, ""))
 
     def _create_slice(self, service: Obj, family: str, ports: PortKey, entries: list[Obj]) -> None:
         name = f"{name_of(service)}-{random_suffix()}"

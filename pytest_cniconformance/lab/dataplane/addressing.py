@@ -70,6 +70,11 @@ class NodeAddresses:
     index: int
     families: tuple[str, ...]
 
+    @property
+    def zone(self) -> str:
+        """The label ``topology.kubernetes.io/zone``: every node is a zone of its own."""
+        return f"{self.name}-zone"
+
     def underlay(self, family: str) -> str:
         """Return the node's InternalIP."""
         return f"172.30.1.{self.index}" if family == IPV4 else f"fd00:172:30::1:{self.index:x}"

@@ -27,9 +27,12 @@ _MASQ = f"0x{MASQUERADE_MARK:x}"
 class ProxyTable:
     """Builds the table of one node and one family."""
 
-    def __init__(self, node: NodeAddresses, family: str, faults: Collection[str], *, last_node: bool) -> None:
+    def __init__(
+        self, node: NodeAddresses, family: str, faults: Collection[str], *, last_node: bool, zone: str
+    ) -> None:
         self._node = node
         self._family = family
+        self._zone = zone
         self._ip = nft_family(family)
         self._faults = faults
         self._skips_user_services = last_node and "service-rules-missing" in faults
@@ -56,7 +59,9 @@ class ProxyTable:
 
     def _service(self, port: ServicePort) -> None:
         self._cluster_ips.add(port.cluster_ip)
-        everyone = port.endpoints
+        everyone = port.close_to(self._zone)
+        if "zone-without-endpoints" in self._faults:
+            everyone = tuple(e for e in everyone if not e.zones or self._node.zone in e.zones)
         here = port.local_endpoints(self._node.name)
         internal = here if port.internal_local else everyone
         external = here if port.external_local else everyone
@@ -76,7 +81,7 @@ class ProxyTable:
         if self._node_ports_closed:
             node_key = None
         if everyone:
-            verdict = f"goto {self._external_chain(port, external, local=port.external_local)}"
+            verdict = f"goto {self._external_chain(port, external, everyone)}"
             self._service_ips.update(dict.fromkeys(outside_keys, verdict))
             if barred := self._firewall(port):
                 chain = self._table.chain(chain_name("fw", port.key), [*barred, verdict])
@@ -112,10 +117,12 @@ class ProxyTable:
             off_cluster = "jump mark-for-masquerade"
         return self._table.chain(name, [off_cluster, *self._spread(port, endpoints)])
 
-    def _external_chain(self, port: ServicePort, endpoints: Sequence[Endpoint], *, local: bool) -> str:
+    def _external_chain(
+        self, port: ServicePort, endpoints: Sequence[Endpoint], inside: Sequence[Endpoint]
+    ) -> str:
         name = chain_name("ext", port.key)
-        everyone = self._table.chain(chain_name("all", port.key), self._spread(port, port.endpoints))
-        if not local:
+        everyone = self._table.chain(chain_name("all", port.key), self._spread(port, inside))
+        if not port.external_local:
             return self._table.chain(name, ["jump mark-for-masquerade", f"goto {everyone}"])
         rules = [
             # Pods and the node itself are inside: for them the policy does not apply.
@@ -229,8 +236,13 @@ def proxy_tables(
     faults: Collection[str],
     *,
     last_node: bool,
+    zone: str = "",
 ) -> list[Table]:
-    """Compile the tables of one node, one per family. ``last_node`` places faults that hit one node only."""
+    """Compile the tables of one node, one per family.
+
+    ``last_node`` places faults that hit one node only; ``zone`` is the one whose hints are followed, if any.
+    """
     return [
-        ProxyTable(node, family, faults, last_node=last_node).build(ports, host_ports) for family in families
+        ProxyTable(node, family, faults, last_node=last_node, zone=zone).build(ports, host_ports)
+        for family in families
     ]

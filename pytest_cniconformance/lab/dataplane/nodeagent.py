@@ -131,6 +131,7 @@ class NodeAgent:
             state.host_ports,
             self._faults,
             last_node=self.node == self._plan.nodes[-1] and len(self._plan.nodes) > 1,
+            zone=self.node.zone if self._profile.follows_hints else "",
         )
         semantics = semantics_of(self._profile.name, self._faults)
         isolated: set[str] = set()

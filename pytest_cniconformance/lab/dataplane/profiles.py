@@ -42,6 +42,8 @@ class Profile(ABC):
     port: ClassVar[int]
     prefix: ClassVar[str]
     enforces_policy: ClassVar[bool] = True
+    follows_hints: ClassVar[bool] = True
+    """Whether Services follow the topology hints of EndpointSlices; kube-proxy does."""
     bridged: ClassVar[bool] = False
 
     @property
@@ -213,6 +215,7 @@ class Cilium(Profile):
     """Routed veths with the node's router address (cilium_host) as next hop."""
 
     name, tunnel, vni, port, prefix = "cilium", "cilium_vxlan", 2, 8472, "lxc"
+    follows_hints = False  # loadBalancer.serviceTopology is off by default (cilium/cilium#17929)
 
     def _source(self, node: NodeAddresses, family: str) -> str:
         return f" src {node.gateway(family)}"

@@ -25,6 +25,8 @@ class Endpoint:
     ip: str
     port: int
     node: str | None
+    zones: tuple[str, ...] = ()
+    """The zones whose clients it is meant for (``hints.forZones``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class ServicePort:
         """Those on one node."""
         here = tuple(e for e in self.endpoints if e.node == node)
         return here or tuple(e for e in self.terminating if e.node == node)
+
+    def close_to(self, zone: str) -> tuple[Endpoint, ...]:
+        """Those meant for a zone (KEP-4444): all of them if one has no hint, or none is meant for it."""
+        if not zone or not all(e.zones for e in self.endpoints):
+            return self.endpoints
+        return tuple(e for e in self.endpoints if zone in e.zones) or self.endpoints
 
     def ready_on(self, node: str) -> int:
         """Count the ready endpoints on one node, as its health check tells load balancers."""
@@ -144,8 +152,9 @@ def _endpoints(
         ]
         for entry in item.get("endpoints") or []:
             conditions = entry.get("conditions") or {}
+            zones = tuple(zone["name"] for zone in (entry.get("hints") or {}).get("forZones") or [])
             found = {
-                Endpoint(ip, int(number), entry.get("nodeName"))
+                Endpoint(ip, int(number), entry.get("nodeName"), zones)
                 for ip in (entry.get("addresses") or [])[:1]
                 for number in numbers
             }

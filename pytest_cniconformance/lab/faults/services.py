@@ -230,6 +230,12 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
         "SVC-ITP-NONE",
     ),
     _service(
+        "zone-without-endpoints",
+        "clients in a zone that topology hints leave without endpoints are refused, not sent elsewhere",
+        "kubernetes/kubernetes#106507",
+        "SVC-DISTRIBUTION",
+    ),
+    _service(
         "health-check-always-ok",
         "healthCheckNodePort says 200 on every node",
         "health servers that look at too little: kubernetes/kubernetes#115825",

@@ -41,6 +41,8 @@ def node_object(addresses: NodeAddresses, *, ready: bool) -> Obj:
                 "beta.kubernetes.io/os": "linux",
                 "beta.kubernetes.io/arch": arch,
                 "node-role.kubernetes.io/worker": "",
+                "topology.kubernetes.io/region": "lab",
+                "topology.kubernetes.io/zone": addresses.zone,
             },
             "annotations": {"cniconformance.lab/emulated": "true"},
         },

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.sources import NETPOL_API, NETPOL_DOCS
 from pytest_cniconformance.fixtures.topology import PlacedPod, PodPlan
 from pytest_cniconformance.kube import Obj
-from pytest_cniconformance.model.failure import ClusterError
+from pytest_cniconformance.model.failure import ClusterError, Inconclusive
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy import expected_matrix
 from pytest_cniconformance.policy.builders import EGRESS, INGRESS, network_policy, peer, port, rule
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.netpol
 TCP, UDP = (Protocol.TCP,), (Protocol.UDP,)
 SIDECARS = "https://github.com/kubernetes/kubernetes/issues/125285"
 LIFECYCLE = NETPOL_DOCS + "#pod-lifecycle"
+REUSE = "https://github.com/kubernetes/kubernetes/issues/92697"
 LINGER_SECONDS = 120
 
 
@@ -153,6 +155,32 @@ def test_a_terminating_pod_keeps_its_policies(cni_grid: Grid) -> None:
         cni_grid.check("while it terminates", sources=ends, destinations=ends, ports=(80,), protocols=TCP)
         cni_grid.apply(network_policy("friends", "x", {"pod": "a"}, types=[INGRESS]))
         cni_grid.check("a change meanwhile", sources=ends, destinations=ends, ports=(80,), protocols=TCP)
+
+
+@requirement("NP-DYN-8", feature="networkpolicy/dynamics", source=REUSE)
+def test_a_reused_address_belongs_to_its_new_pod_only(cni_grid: Grid) -> None:
+    """A pod with the address of a finished one is not the peer that the other was, nor under its policies."""
+    annotation = cni_grid.run.profile.address_annotation
+    if not annotation:
+        pytest.skip(f"{cni_grid.run.profile.title} lets no pod ask for the address of a finished one")
+    near = cni_grid.pod("x/a").node
+    first = PodPlan("x/first", near, {"role": "friend"}, spec={"restartPolicy": "Never"})
+    before = cni_grid.add_for_check([first])["x/first"]
+    ends = ["x/a", "x/c", "y/a", "z/c"]
+    everyone = [*ends, "x/first"]
+    cni_grid.check("no policy", sources=everyone, destinations=everyone, ports=(80,), protocols=TCP)
+    cni_grid.apply(
+        network_policy("friends", "x", {"pod": "a"}, ingress=[rule([peer(pods={"role": "friend"})])]),
+        network_policy("subject", "x", {"role": "friend"}, ingress=[rule([peer(namespaces={"ns": "y"})])]),
+    )
+    cni_grid.check("its first pod", sources=everyone, destinations=everyone, ports=(80,), protocols=TCP)
+    cni_grid.finish("x/first")
+    wanted = json.dumps(list(before.addresses.values()))
+    after = cni_grid.add_for_check([PodPlan("x/next", near, annotations={annotation: wanted})])["x/next"]
+    if after.ip != before.ip:
+        raise Inconclusive(f"{annotation}: {wanted} was not followed, the new pod has {after.ip}")
+    everyone = [*ends, "x/next"]
+    cni_grid.check("its next pod", sources=everyone, destinations=everyone, ports=(80,), protocols=TCP)
 
 
 # -- both families --------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ def parse_profile(text: str, *, where: str) -> CniProfile:
         },
         l7_dialect=table.text("l7-dialect", ""),
         traits={name: traits.text(name) for name in tuple(traits.entries)},
+        address_annotation=table.text("address-annotation", ""),
         deviations=tuple(map(_deviation, table.tables("deviations"))),
         detection=Detection(
             **{

@@ -83,6 +83,8 @@ class CniProfile:
     """API version and kind of its policies with HTTP rules; empty if it has none."""
     traits: Mapping[str, str] = field(default_factory=dict)
     """What is expected where the API leaves the choice: ``established-connections``: kept, dropped, unknown."""
+    address_annotation: str = ""
+    """The annotation by which a pod asks for its addresses (a JSON list of them); empty if it cannot."""
     deviations: tuple[Deviation, ...] = ()
     detection: Detection = Detection()
     remarks: tuple[str, ...] = ()

@@ -93,7 +93,8 @@ class Assembly:
             rootless=rootless,
             faults=self._faults,
         )
-        allocator = Allocator(self._plan, self._faults)
+        annotation = cniobjects.ADDRESS_ANNOTATIONS.get(self._profile, "")
+        allocator = Allocator(self._plan, self._faults, annotation=annotation)
         self._kubelets = {name: Kubelet(cluster, name, allocator) for name in names}
         self._controllers = Controllers(self._writes, ca_pem=self._tls.ca_pem, faults=frozenset(self._faults))
         self._tasks: list[asyncio.Task[None]] = []

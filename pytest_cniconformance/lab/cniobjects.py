@@ -24,6 +24,9 @@ class _Agent:
     config: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
+ADDRESS_ANNOTATIONS = {"calico": "cni.projectcalico.org/ipAddrs"}
+"""By profile, the annotation by which a pod asks for its addresses, where the CNI has one."""
+
 _CALICO = "crd.projectcalico.org"
 _AGENTS = {
     "flannel": _Agent(

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
-    from pytest_cniconformance.lab.dataplane.seams import Obj, Store
+    from pytest_cniconformance.lab.dataplane.seams import Obj, PodNet, Store
 
 NETWORK_POLICIES = "networkpolicies.networking.k8s.io"
 _FIRST = 100
@@ -26,6 +26,9 @@ _BURST = 1.0
 Memory = dict[str, Any]
 """What one fault remembers."""
 
+Connection = tuple[str, "PodNet"]
+"""The node of a pod, and what its kubelet told of its network."""
+
 Belief = Callable[["list[Obj]", Memory, "Store"], "list[Obj]"]
 """Turns the objects of a resource into what the agent takes them for."""
 
@@ -35,6 +38,7 @@ class AgentCache:
 
     def __init__(self, store: Store, faults: Collection[str]) -> None:
         self._store = store
+        self._ghosts: dict[str, Connection] | None = {} if "finished-pods-remembered" in faults else None
         self._beliefs = [(*BELIEFS[name], Memory()) for name in BELIEFS.keys() & set(faults)]
 
     def list(self, resource: str) -> list[Obj]:
@@ -44,6 +48,17 @@ class AgentCache:
             if resource == about:
                 found = belief(found, memory, self._store)
         return found
+
+    def connected(self, now: Mapping[str, Connection]) -> Mapping[str, Connection]:
+        """Return which pods have which addresses, as the agent knows it.
+
+        The ghosts of a fault keep their addresses for as long as there is an object of their name.
+        """
+        if self._ghosts is None:
+            return now
+        objects = {_uid(pod) for pod in self._store.list("pods")}
+        self._ghosts = {uid: known for uid, known in {**self._ghosts, **now}.items() if uid in objects}
+        return self._ghosts
 
 
 def _uid(obj: Obj) -> str:
@@ -245,6 +260,10 @@ BELIEFS: dict[str, tuple[str, Belief]] = {
     "terminating-forgotten": (
         "pods",
         lambda found, *_: [pod for pod in found if "deletionTimestamp" not in pod["metadata"]],
+    ),
+    "finished-pods-remembered": (
+        "pods",
+        _each(lambda pod: {**pod, "status": (pod.get("status") or {}) | {"phase": "Running"}}),
     ),
     "late-pods-unknown": ("pods", _only_those_before_the_policies),
     "sidecar-ports-unknown": ("pods", _spec(initContainers=lambda _: [])),

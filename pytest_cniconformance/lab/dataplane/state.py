@@ -57,10 +57,11 @@ class StateReader:
     def read(self, connected: Mapping[str, tuple[str, PodNet]]) -> State:
         """Compile the present content of the store."""
         services = self._store.list("services")
+        believed = self._cache.connected(connected)
         slices = self._distort.slices(self._store.list(ENDPOINT_SLICES))
         policies = tuple(self._policies())
         young = self._timing.young(connected, policies=bool(policies))
-        view, policies = self._timing.noticed(snapshot(self._cache.list, connected, young), policies)
+        view, policies = self._timing.noticed(snapshot(self._cache.list, believed, young), policies)
         return State(
             view=view,
             policies=policies,

@@ -96,6 +96,13 @@ KNOWLEDGE_FAULTS: tuple[Fault, ...] = (
         "NP-DYN-10-NAMESPACE",
     ),
     policy_fault(
+        "finished-pods-remembered",
+        "the address of a finished pod keeps its labels and policies for as long as its object is there",
+        "kubernetes/kubernetes#92697, antrea-io/antrea#6507, cilium/cilium#10065",
+        "NP-DYN-8",
+        profiles=("calico",),
+    ),
+    policy_fault(
         "terminating-forgotten",
         "a pod that is being deleted is no peer and no subject any more",
         "agents that drop a pod at its deletionTimestamp: projectcalico/calico#4518",

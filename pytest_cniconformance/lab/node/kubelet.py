@@ -39,6 +39,7 @@ class Kubelet:
         self._incoming: list[Obj] = []
         self._wanted = asyncio.Event()
         self._leaving: dict[str, asyncio.Task[None]] = {}
+        self._releases: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Follow the store."""
@@ -117,7 +118,7 @@ class Kubelet:
         for worker in workers:
             worker.attached.set()
             if worker.pod["metadata"]["uid"] not in self._leaving:
-                worker.start()
+                worker.start(self._ended)
 
     def _again(self, uid: str) -> None:
         """Admit a pod anew whose network could not be built."""
@@ -130,13 +131,20 @@ class Kubelet:
         self._incoming.append(worker.pod)
         self._wanted.set()
 
+    def _retry(self, pod: Obj) -> None:
+        """Admit a pod anew that had no address, if it is still wanted."""
+        present = self._cluster.store.get("pods", namespace_of(pod), name_of(pod))
+        if present is not None and present["metadata"]["uid"] == pod["metadata"]["uid"]:
+            self._pod_event("MODIFIED", present)
+
     def _prepare(self, pod: Obj) -> PodWorker | None:
         uid = pod["metadata"]["uid"]
         host_network = bool(pod["spec"].get("hostNetwork"))
         ips = self._host_ips if host_network else self._allocator.take(self.node, pod)
         if ips is None:
-            text = "Failed to create pod sandbox: no address left in the node's pod CIDR"
+            text = "Failed to create pod sandbox: no address left in the node's pod CIDR, or not the one asked for"
             self._recorder.record(pod, "Warning", "FailedCreatePodSandBox", text)
+            asyncio.get_running_loop().call_later(_RETRY, self._retry, pod)
             return None
         netns = self.node if host_network else f"pod-{uid[:13]}"
         self._nets[uid] = PodNet(
@@ -173,19 +181,34 @@ class Kubelet:
         task.add_done_callback(lambda _: self._leaving.pop(uid, None))
         task.add_done_callback(log_failure)
 
+    def _ended(self, worker: PodWorker) -> None:
+        """Take a pod off the network whose containers have ended for good: its sandbox goes, its object stays."""
+        if worker.pod["metadata"]["uid"] not in self._leaving:
+            task = asyncio.create_task(self._release(worker), name=f"release {key_of(worker.pod)}")
+            self._releases.add(task)
+            task.add_done_callback(self._releases.discard)
+            task.add_done_callback(log_failure)
+
+    async def _release(self, worker: PodWorker) -> None:
+        """Give back a pod's links and addresses, once."""
+        uid = worker.pod["metadata"]["uid"]
+        net = self._nets.pop(uid, None)
+        if net is None:
+            return
+        try:
+            await self._cluster.dataplane.pods_removed(self.node, [net])
+        except DataplaneError as error:
+            # The pod's processes have ended; what is left of its links must not keep the object for ever.
+            _log.error("removing the network of pod %s: %s", key_of(worker.pod), error)
+        if not net.host_network:
+            self._allocator.give_back(uid)
+
     async def _remove(self, worker: PodWorker, grace: float) -> None:
         pod = worker.pod
         uid = pod["metadata"]["uid"]
         await worker.stop(grace)
         await worker.attached.wait()
-        net = self._nets.pop(uid)
-        try:
-            await self._cluster.dataplane.pods_removed(self.node, [net])
-        except DataplaneError as error:
-            # The pod's processes have ended; what is left of its links must not keep the object for ever.
-            _log.error("removing the network of pod %s: %s", key_of(pod), error)
-        if not net.host_network:
-            self._allocator.give_back(uid)
+        await self._release(worker)
         self._workers.pop(uid, None)
         self._forget(pod)
 

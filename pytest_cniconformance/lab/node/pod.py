@@ -19,7 +19,7 @@ from pytest_cniconformance.lab.node.status import conditions_of, container_statu
 from pytest_cniconformance.lab.node.volumes import PodVolumes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_cniconformance.lab.api.objects import Obj
     from pytest_cniconformance.lab.node.context import Cluster
@@ -72,12 +72,13 @@ class PodWorker:
 
     # --- life ---------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin; the pod's network is in place."""
+    def start(self, ended: Callable[[PodWorker], None]) -> None:
+        """Begin; the pod's network is in place. ``ended`` is called when no container will run any more."""
         self._networked = True
         self.publish()
         self._task = asyncio.create_task(self._run(), name=f"pod {key_of(self.pod)}")
         self._task.add_done_callback(log_failure)
+        self._task.add_done_callback(lambda task: None if task.cancelled() else ended(self))
 
     def update(self, pod: Obj) -> None:
         """Take over a newer version of the object."""

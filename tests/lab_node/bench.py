@@ -35,6 +35,9 @@ _NAMESPACES = syscalls.CLONE_NEWPID | syscalls.CLONE_NEWNET | syscalls.CLONE_NEW
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
+ASKED_BY = "example.org/addresses"
+
+
 class PlainBridge:
     """The smallest dataplane: every node a namespace, every pod a veth on one bridge."""
 
@@ -102,7 +105,7 @@ class Bench:
             path=f"{interpreter_path()}:{SYSTEM_PATH}",
             faults=faults,
         )
-        allocator = Allocator(self.plan, faults)
+        allocator = Allocator(self.plan, faults, annotation=ASKED_BY)
         self.kubelets = {name: Kubelet(self.cluster, name, allocator) for name in names}
         self.agents = Agents(runner, self.kubelets)
         self.store.create(

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
-from tests.lab_node.bench import Bench, on_bench
+from tests.lab_node.bench import ASKED_BY, Bench, on_bench
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -233,5 +233,28 @@ def test_a_pod_whose_network_fails_is_tried_again_and_does_not_hold_up_others() 
         bench.pod("bad")
         await bench.ready("good", "bad")
         assert bench.events("FailedCreatePodSandBox")
+
+    on_bench(check)
+
+
+def test_a_finished_pod_gives_its_address_to_the_next_one_that_asks() -> None:
+    """The sandbox ends with the containers, the object stays; an address that is taken is waited for."""
+
+    def asking(ip: str) -> Obj:
+        return {"annotations": {ASKED_BY: f'["{ip}"]'}}
+
+    async def check(bench: Bench) -> None:
+        bench.pod("first", ["true"], restartPolicy="Never")
+        assert (await bench.finished("first"))["status"]["podIP"] == "10.244.1.2"
+        bench.pod("next", metadata=asking("10.244.1.2"))
+        await bench.ready("next")
+        assert bench.get("next")["status"]["podIP"] == "10.244.1.2"
+        bench.pod("late", metadata=asking("10.244.1.2"))
+        await bench.until("late", lambda _: bench.events("FailedCreatePodSandBox"))
+        bench.store.delete("pods", "default", "next", grace=0)
+        await bench.ready("late")
+        assert bench.get("late")["status"]["podIP"] == "10.244.1.2"
+        bench.store.delete("pods", "default", "first", grace=0)
+        await bench.until("first", lambda pod: pod is None)
 
     on_bench(check)

@@ -52,7 +52,7 @@ class Allocator:
         free = self._free[node]
         asked = (pod["metadata"].get("annotations") or {}).get(self._annotation)
         number = self._asked(node, asked) if asked else next(iter(free), None)
-        if number not in free:
+        if number is None or number not in free:
             return None
         free.remove(number)
         networks = [self._plan.node(node).pod_cidr(family) for family in self._plan.families]

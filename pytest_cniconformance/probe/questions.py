@@ -59,6 +59,8 @@ class Connections:
     failed: dict[str, int]
     causes: dict[str, int] = field(default_factory=dict)
     """Why they failed, where there is more to say than the verdict."""
+    starved: bool = False
+    """Whether some failed while the prober was short of processor, so that their silence proves nothing."""
 
     @property
     def ok(self) -> int:
@@ -74,7 +76,8 @@ def connect_many(
         "connect_many", host=host, port=port, n=count, w=wait_ms, parallel=parallel, timeout=30.0 + count
     )
     failed = {verdict: n for verdict, n in answer["verdicts"].items() if verdict != "open"}
-    return Connections(dict(answer.get("responders", {})), failed, dict(answer["causes"]))
+    starved = bool(failed) and answer.get("lag", 0.0) > wait_ms / 4
+    return Connections(dict(answer.get("responders", {})), failed, dict(answer["causes"]), starved)
 
 
 @dataclass(frozen=True, slots=True)

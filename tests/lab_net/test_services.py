@@ -150,6 +150,16 @@ def test_a_udp_client_with_a_fixed_port_leaves_an_endpoint_that_is_gone(world: W
     assert second["text"].startswith("x/b2")
 
 
+def test_a_udp_client_that_came_before_the_service_finds_it(world: World) -> None:
+    """Its datagrams went nowhere, untranslated; the node's first pass that knows the Service knows endpoints too."""
+    world.service("x/w", ["x/b1"], port=53, target=80, protocol="UDP")
+    address = world.cluster_ip("x/w")
+    world.remove_service("x/w")
+    assert world.probe("x/a", address, 53, kind="udp", source_port=4243) != "open"
+    world.service("x/w", ["x/b1"], port=53, target=80, protocol="UDP")
+    assert world.answer("x/a", address, 53, kind="udp", source_port=4243)["text"].startswith("x/b1")
+
+
 def test_host_ports_lead_to_their_pod_on_its_node_only(world: World) -> None:
     pod = next(obj for obj in world.store.list("pods", "x") if obj["metadata"]["name"] == "b1")
     ports = [

@@ -344,6 +344,13 @@ class World:
             )
         self.settle()
 
+    def remove_service(self, key: str) -> None:
+        namespace, name = key.split("/")
+        self.store.remove("services", namespace, name)
+        for family in self.families:
+            self.store.remove("endpointslices.discovery.k8s.io", namespace, f"{name}-{family}")
+        self.settle()
+
     def cluster_ip(self, key: str, family: int = 0) -> str:
         namespace, name = key.split("/")
         found = next(o for o in self.store.list("services", namespace) if o["metadata"]["name"] == name)

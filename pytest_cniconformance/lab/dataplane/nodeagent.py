@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_cniconformance.lab.dataplane.state import State
 
 _FLAP_SECONDS = 1.2  # long enough that a second SYN is lost too
+_RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 _RELOAD = 0.2
@@ -118,6 +119,9 @@ class NodeAgent:
                 error = DataplaneError(
                     f"programming node {self.node.name}: {type(problem).__name__}: {problem}"
                 )
+            if error is not None:
+                # Nothing may ever touch this node again, and it must not stay as it is.
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, self.touch)
             async with self._passed:
                 self._done, self._error = asked, error
                 self._passed.notify_all()
@@ -197,7 +201,9 @@ class NodeAgent:
         for protocol in ("udp", wrong) if wrong else ("udp",):
             found = flows(ports, protocol, [self.node.underlay(family) for family in self._plan.families])
             before = self._flows.get(protocol, set())
-            stale = before - found
+            # What was sent to a Service before this node knew it went untranslated; no pass need have seen it empty.
+            known = {flow[:2] for flow in before}
+            stale = (before - found) | {(*flow[:2], "", 0) for flow in found if flow[:2] not in known}
             if protocol == wrong:
                 changed = {flow[:2] for flow in before ^ found}
                 stale = {(*front, "", 0) for front in changed if any(flow[:2] == front for flow in before)}

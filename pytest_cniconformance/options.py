@@ -111,6 +111,7 @@ GROUPS = (
 
 MARKERS = (
     *GROUPS,
+    "smoke: the checks to begin with, some of each group, in under a minute",
     "generated: the generated case space of NetworkPolicy, the larger part of the netpol group",
     "requirement(requirement): the requirement that this check proves",
 )

@@ -30,18 +30,21 @@ PAYLOADS = (1, 512, 1400, 1472, 4000, 9000, 60000)
 PARALLEL = 300
 
 
+@pytest.mark.smoke
 @requirement("CT-PP-SAME", feature="connectivity/pod-to-pod", source=MODEL)
 def test_pods_on_one_node_reach_each_other(cni_grid: Grid) -> None:
     """Pods on the same node reach each other over TCP and UDP."""
     cni_grid.expect_open(cni_grid.pairs("same-node", protocols=BOTH), "pods on the same node")
 
 
+@pytest.mark.smoke
 @requirement("CT-PP-CROSS", feature="connectivity/pod-to-pod", source=MODEL)
 def test_pods_on_different_nodes_reach_each_other(cni_grid: Grid) -> None:
     """Pods on different nodes reach each other over TCP and UDP."""
     cni_grid.expect_open(cni_grid.pairs("cross-node", protocols=BOTH), "pods on different nodes")
 
 
+@pytest.mark.smoke
 @requirement("CT-SVC-IP", feature="connectivity/pod-to-service", source=SERVICES)
 def test_pods_reach_a_service_by_its_address(cni_grid: Grid, cni_services: Services) -> None:
     """Pods on every node reach a Service by its cluster IP, over TCP and UDP."""
@@ -50,6 +53,7 @@ def test_pods_reach_a_service_by_its_address(cni_grid: Grid, cni_services: Servi
     _all_open(cni_grid, service.cluster_ip, 8000, {"y/b"}, BOTH)
 
 
+@pytest.mark.smoke
 @requirement("CT-SVC-NAME", feature="connectivity/pod-to-service", source=SERVICES)
 def test_pods_reach_a_service_by_its_name(cni_grid: Grid, cni_services: Services) -> None:
     """Pods on every node reach a Service by its DNS name."""
@@ -57,6 +61,7 @@ def test_pods_reach_a_service_by_its_name(cni_grid: Grid, cni_services: Services
     _all_open(cni_grid, service.fqdn, 8000, {"y/b"}, (Protocol.TCP,))
 
 
+@pytest.mark.smoke
 @requirement("CT-NODE-POD", feature="connectivity/node", source=MODEL)
 def test_nodes_reach_their_own_pods(cni_grid: Grid) -> None:
     """Agents on a node reach all pods on that node."""
@@ -82,6 +87,7 @@ def test_pods_reach_every_node(cni_grid: Grid) -> None:
     expect_answers(cni_grid, probes, None, "pods to nodes")
 
 
+@pytest.mark.smoke
 @requirement(
     "CT-API",
     feature="connectivity/api-server",
@@ -97,6 +103,7 @@ def test_pods_reach_the_api_server(cni_grid: Grid, cni_kube: KubeClient) -> None
     expect_answers(cni_grid, probes, None, "pods to the API server")
 
 
+@pytest.mark.smoke
 @requirement(
     "CT-HAIR",
     feature="connectivity/hairpin",
@@ -123,6 +130,7 @@ def test_large_transfers_arrive_intact(cni_grid: Grid) -> None:
         raise ConformanceFailure(f"{BULK_BYTES} bytes did not arrive intact: " + "; ".join(wrong))
 
 
+@pytest.mark.smoke
 @requirement("CT-MTU", feature="connectivity/payload", source="https://www.rfc-editor.org/rfc/rfc4821")
 def test_payloads_of_every_size_pass(cni_grid: Grid) -> None:
     """Payloads below, at and above the path MTU pass over TCP and, fragmented, over UDP."""
@@ -157,6 +165,7 @@ def test_many_parallel_connections_succeed(cni_grid: Grid, cni_services: Service
             )
 
 
+@pytest.mark.smoke
 @requirement("CT-SRC", feature="connectivity/source-address", source=MODEL)
 def test_the_source_address_is_preserved(cni_grid: Grid) -> None:
     """A pod sees the client pod's own address, not a translated one."""
@@ -175,6 +184,7 @@ def test_the_source_address_is_preserved(cni_grid: Grid) -> None:
     cni_grid.eventually("source addresses", wrong, deadline=cni_grid.run.settings.timeouts.drop_window_max)
 
 
+@pytest.mark.smoke
 @requirement("CT-IPU-UNIQUE", feature="connectivity/addresses", source=MODEL)
 def test_no_two_pods_share_an_address(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """Every pod of the cluster has addresses of its own."""

@@ -24,6 +24,7 @@ NEGATIVE_LIMIT = 60
 """Seconds of remembered absence above which a check stops waiting: no cluster DNS is configured so."""
 
 
+@pytest.mark.smoke
 @requirement("DNS-NXDOMAIN", feature="dns/negative", source="https://www.rfc-editor.org/rfc/rfc8020")
 def test_a_name_that_does_not_exist_is_nxdomain(cni_names: Names) -> None:
     """A Service that does not exist answers NXDOMAIN, neither SERVFAIL nor silence."""
@@ -87,6 +88,7 @@ def test_a_new_service_is_not_hidden_by_an_earlier_no(
     )
 
 
+@pytest.mark.smoke
 @requirement("DNS-TCP", feature="dns/tcp", source=TCP)
 def test_names_resolve_over_tcp(cni_grid: Grid, cni_services: Services, cni_names: Names) -> None:
     """From every node a Service's name resolves over TCP."""

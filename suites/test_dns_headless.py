@@ -20,6 +20,7 @@ SPEC = "https://github.com/kubernetes/dns/blob/master/docs/specification.md"
 HEADLESS = SPEC + "#24---records-for-a-headless-service"
 
 
+@pytest.mark.smoke
 @requirement("DNS-HEADLESS", feature="dns/headless", source=HEADLESS)
 def test_a_headless_service_resolves_to_its_ready_pods(
     cni_grid: Grid, cni_services: Services, cni_names: Names

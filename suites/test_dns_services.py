@@ -21,6 +21,7 @@ NDOTS = 5
 """What the kubelet writes for dnsPolicy ClusterFirst."""
 
 
+@pytest.mark.smoke
 @requirement("DNS-SVC", feature="dns/service", source=SPEC)
 def test_a_service_name_resolves_to_its_cluster_ip(
     cni_grid: Grid, cni_services: Services, cni_names: Names
@@ -49,6 +50,7 @@ def test_a_service_of_another_namespace_resolves_by_its_name_up_to_svc(
     cni_names.expect("x/a", f"{service.name}.{service.namespace}.svc", {service.cluster_ip})
 
 
+@pytest.mark.smoke
 @requirement("DNS-SEARCH", feature="dns/search", source=NAMESPACES)
 def test_a_service_of_the_same_namespace_resolves_by_its_name_alone(
     cni_services: Services, cni_names: Names
@@ -113,6 +115,7 @@ def test_the_api_servers_service_resolves(cni_grid: Grid, cni_names: Names) -> N
     cni_names.expect("x/a", "kubernetes.default.svc", own)
 
 
+@pytest.mark.smoke
 @requirement("DNS-EXTERNALNAME", feature="dns/external-name", source=SPEC)
 def test_an_external_name_service_is_an_alias(cni_services: Services, cni_names: Names) -> None:
     """An ExternalName Service resolves to the addresses of the name that it is an alias of."""

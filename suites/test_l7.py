@@ -54,6 +54,7 @@ def serving_policy() -> dict[str, Any]:
     }
 
 
+@pytest.mark.smoke
 @requirement("L7-ALLOW", feature="l7/http", source=DOCS)
 def test_allowed_requests_pass(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """Requests that a rule names are answered by the server."""
@@ -71,6 +72,7 @@ def test_another_method_is_denied(cni_grid: Grid, cni_kube: KubeClient) -> None:
     _denied(cni_grid, ("GET", INFER[1]), ("POST", "/health"), ("DELETE", "/metrics"))
 
 
+@pytest.mark.smoke
 @requirement("L7-PATH", feature="l7/http", source=DOCS)
 def test_the_whole_path_must_match(cni_grid: Grid, cni_kube: KubeClient) -> None:
     """A path rule matches the whole path, not a part of it."""
@@ -78,6 +80,7 @@ def test_the_whole_path_must_match(cni_grid: Grid, cni_kube: KubeClient) -> None
     _denied(cni_grid, ("GET", "/healthz"), ("GET", "/admin/health"), ("POST", INFER[1] + "/raw"))
 
 
+@pytest.mark.smoke
 @requirement(
     "L7-403",
     feature="l7/denial",

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.latency
 SLO = "https://github.com/kubernetes/community/blob/master/sig-scalability/slos/network_latency.md"
 
 
+@pytest.mark.smoke
 @requirement("LAT-PP-SAME", level=SHOULD, feature="latency/pod-to-pod", source=SLO)
 def test_round_trip_on_one_node(cni_grid: Grid, cni_measure: LatencyBench) -> None:
     """The round trip between pods on one node meets its objective."""
@@ -22,6 +23,7 @@ def test_round_trip_on_one_node(cni_grid: Grid, cni_measure: LatencyBench) -> No
     cni_measure.judge("pod-to-pod/same-node", cell.source, cell.destination)
 
 
+@pytest.mark.smoke
 @requirement("LAT-PP-CROSS", level=SHOULD, feature="latency/pod-to-pod", source=SLO)
 def test_round_trip_across_nodes(cni_grid: Grid, cni_measure: LatencyBench) -> None:
     """The round trip between pods on different nodes meets its objective."""
@@ -29,6 +31,7 @@ def test_round_trip_across_nodes(cni_grid: Grid, cni_measure: LatencyBench) -> N
     cni_measure.judge("pod-to-pod/cross-node", cell.source, cell.destination)
 
 
+@pytest.mark.smoke
 @requirement("LAT-SVC-SAME", level=SHOULD, feature="latency/pod-to-service", source=SLO)
 def test_round_trip_through_a_service_on_one_node(
     cni_grid: Grid, cni_services: Services, cni_measure: LatencyBench
@@ -37,6 +40,7 @@ def test_round_trip_through_a_service_on_one_node(
     _through_service(cni_grid, cni_services, cni_measure, "same-node")
 
 
+@pytest.mark.smoke
 @requirement("LAT-SVC-CROSS", level=SHOULD, feature="latency/pod-to-service", source=SLO)
 def test_round_trip_through_a_service_across_nodes(
     cni_grid: Grid, cni_services: Services, cni_measure: LatencyBench

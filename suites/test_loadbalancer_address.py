@@ -25,6 +25,7 @@ MIGRATION = "https://metallb.io/release-notes/#version-0-14-9"
 MANY = 3
 
 
+@pytest.mark.smoke
 @requirement("LB-ASSIGNED", feature="loadbalancer/address", source=DOCS)
 def test_a_load_balancer_gets_an_address(cni_balancers: Balancers, cni_measure: LatencyBench) -> None:
     """A LoadBalancer Service gets an address; the time from its creation is measured."""

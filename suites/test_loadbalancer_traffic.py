@@ -34,6 +34,7 @@ ELSEWHERE = {"ipv4": "192.0.2.0/24", "ipv6": "2001:db8::/32"}
 CONNECTIONS = 20
 
 
+@pytest.mark.smoke
 @requirement("LB-REACHABLE", feature="loadbalancer/reachability", source=DOCS)
 def test_a_load_balancer_answers_from_outside(cni_balancers: Balancers, cni_external: Vantage) -> None:
     """The address of a LoadBalancer Service answers from outside the cluster, every time."""
@@ -56,6 +57,7 @@ def test_a_load_balancer_answers_pods(cni_grid: Grid, cni_balancers: Balancers) 
     cni_grid.eventually("a load balancer's address from inside", wrong)
 
 
+@pytest.mark.smoke
 @requirement("LB-ETP-LOCAL", feature="loadbalancer/source-address", source=LOCAL)
 def test_traffic_policy_local_preserves_the_client(
     cni_grid: Grid, cni_balancers: Balancers, cni_external: Vantage

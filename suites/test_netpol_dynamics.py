@@ -41,6 +41,7 @@ def _open_again(
     grid.expect({cell: Expectation(ALLOW, ("no policy is left",)) for cell in cells}, title)
 
 
+@pytest.mark.smoke
 @requirement("NP-DYN-1", feature="networkpolicy/dynamics", source=NETPOL_API)
 def test_relabelled_pods_become_and_cease_to_be_peers(cni_grid: Grid) -> None:
     """A pod is let in as soon as it carries the peer's label, and no longer once it has lost it."""
@@ -89,6 +90,7 @@ def test_relabelled_namespaces_become_and_cease_to_be_peers(cni_grid: Grid) -> N
         cni_grid.check(f"relabelled: {colours}", destinations=SUBJECTS, ports=(80,), protocols=TCP)
 
 
+@pytest.mark.smoke
 @requirement("NP-DYN-3", feature="networkpolicy/dynamics", source=NETPOL_API)
 def test_an_updated_policy_takes_effect(cni_grid: Grid) -> None:
     """After an update the old rules no longer allow and the new ones do."""
@@ -130,6 +132,7 @@ def test_updated_policy_types_take_effect(cni_grid: Grid) -> None:
         cni_grid.check(title, sources=ends, destinations=ends, ports=(80,), protocols=TCP)
 
 
+@pytest.mark.smoke
 @requirement("NP-DYN-4", feature="networkpolicy/dynamics", source=NETPOL_API)
 def test_a_deleted_policy_leaves_nothing_behind(cni_grid: Grid) -> None:
     """Deleting one of two policies keeps the other; deleting both ends the isolation."""

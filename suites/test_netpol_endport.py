@@ -52,6 +52,7 @@ class _Range:
         )
 
 
+@pytest.mark.smoke
 @requirement("NP-END-1", feature="networkpolicy/endport", source=ENDPORT_KEP)
 def test_end_port_covers_the_range(cni_grid: Grid) -> None:
     """A range up to endPort allows every port of the range, both ends included, and no other."""

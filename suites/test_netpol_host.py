@@ -33,6 +33,7 @@ def _from_own_node(grid: Grid, keys: list[str], protocols: tuple[Protocol, ...] 
     ]
 
 
+@pytest.mark.smoke
 @requirement("NP-NODE-1", feature="networkpolicy/node", source=PROBES_KEP)
 def test_the_pods_own_node_is_never_denied(cni_grid: Grid) -> None:
     """Under default deny the pod's own node still reaches it, or kubelet probes would fail."""
@@ -52,6 +53,7 @@ def test_host_network_pods_of_the_same_node_are_the_node(cni_grid: Grid) -> None
     cni_grid.expect_open(cells, "from hostNetwork pods of the same node, which no rule selects")
 
 
+@pytest.mark.smoke
 @requirement("NP-SELF-1", feature="networkpolicy/self", source=NETPOL_DOCS + "#prerequisites")
 def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
     """A pod under default deny in both directions still reaches its own address."""

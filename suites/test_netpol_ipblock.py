@@ -59,6 +59,7 @@ def _block(cidr: Network, *except_: Network) -> Obj:
     return peer(cidr=str(cidr), except_=[str(e) for e in except_] or None)
 
 
+@pytest.mark.smoke
 @requirement("NP-IPB-1", feature="networkpolicy/ipblock", source=NETPOL_API)
 def test_except_is_cut_out_of_its_block_only(cni_outside: OutsideChecks) -> None:
     """An ipBlock allows its range without `except`; another peer or rule may still allow what `except` cut out."""

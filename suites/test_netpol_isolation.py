@@ -13,12 +13,14 @@ from pytest_cniconformance.policy.builders import EGRESS, INGRESS, network_polic
 pytestmark = pytest.mark.netpol
 
 
+@pytest.mark.smoke
 @requirement("NP-ISO-1", feature="networkpolicy/isolation", source=NETPOL_DOCS)
 def test_without_policy_everything_is_open(cni_grid: Grid) -> None:
     """A pod that no policy selects is not isolated, in either direction."""
     cni_grid.check("no policy")
 
 
+@pytest.mark.smoke
 @requirement("NP-ISO-2", feature="networkpolicy/isolation", source=NETPOL_API)
 def test_policies_add_up(cni_grid: Grid) -> None:
     """Two policies on one pod allow what either allows."""
@@ -49,6 +51,7 @@ def test_both_ends_must_allow(cni_grid: Grid) -> None:
     cni_grid.check("both allow", sources=["x/a", "x/b", "z/a"], destinations=["y/a", "y/b"])
 
 
+@pytest.mark.smoke
 @requirement(
     "NP-EMP-4", feature="networkpolicy/isolation", source=NETPOL_DOCS + "#default-deny-all-ingress-traffic"
 )
@@ -58,6 +61,7 @@ def test_an_empty_pod_selector_isolates_the_namespace(cni_grid: Grid) -> None:
     cni_grid.check("default deny of ingress in x")
 
 
+@pytest.mark.smoke
 @requirement(
     "NP-DEF-3", feature="networkpolicy/egress", source=NETPOL_DOCS + "#default-deny-all-egress-traffic"
 )
@@ -67,6 +71,7 @@ def test_egress_without_rules_denies_all_egress(cni_grid: Grid) -> None:
     cni_grid.check("default deny of egress in x")
 
 
+@pytest.mark.smoke
 @requirement(
     "NP-REP-1", feature="networkpolicy/replies", source=NETPOL_DOCS + "#the-two-sorts-of-pod-isolation"
 )

@@ -24,6 +24,7 @@ def test_a_pod_selector_peer_stays_in_its_namespace(cni_grid: Grid) -> None:
     cni_grid.check("own namespace only", destinations=["x/a", "x/b", "x/c"])
 
 
+@pytest.mark.smoke
 @requirement(
     "NP-AND-1", feature="networkpolicy/peers", source=NETPOL_DOCS + "#behavior-of-to-and-from-selectors"
 )
@@ -71,6 +72,7 @@ def test_a_rule_without_peers_or_without_ports_means_all_of_them(cni_grid: Grid)
         cni_grid.check("an empty list of the one and some of the other", destinations=SUBJECTS)
 
 
+@pytest.mark.smoke
 @requirement("NP-EMP-6", feature="networkpolicy/peers", source=NETPOL_API)
 def test_an_empty_namespace_selector_selects_all_namespaces(cni_grid: Grid) -> None:
     """A namespaceSelector that is empty selects the pods of all namespaces; other ports stay closed."""

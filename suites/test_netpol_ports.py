@@ -28,6 +28,7 @@ def _allow(*ports: Obj) -> Obj:
     return network_policy("ports", "x", {}, ingress=[rule(ports=ports)])
 
 
+@pytest.mark.smoke
 @requirement("NP-PRT-1", feature="networkpolicy/ports", source=NETPOL_API)
 def test_a_port_means_tcp_unless_it_says_so(cni_grid: Grid) -> None:
     """A port without protocol is TCP; UDP on the same number and other ports stay closed."""
@@ -65,6 +66,7 @@ def test_each_entry_keeps_its_own_protocol(cni_grid: Grid) -> None:
     cni_grid.check("81 over UDP, all of TCP", sources=sources, destinations=["x/a"])
 
 
+@pytest.mark.smoke
 @requirement("NP-PRT-4", feature="networkpolicy/named-ports", source=NETPOL_API)
 def test_a_port_name_is_resolved_in_each_destination(cni_grid: Grid) -> None:
     """A named port allows in each pod the number that this pod gives to the name, and no other."""

@@ -22,6 +22,7 @@ BACKENDS = ("y/a", "y/b", "y/c")
 EXPIRY_SECONDS = 1
 
 
+@pytest.mark.smoke
 @requirement("SVC-AFFINITY", feature="services/affinity", source=AFFINITY)
 def test_client_ip_affinity_sticks_to_one_backend(cni_grid: Grid, cni_services: Services) -> None:
     """With sessionAffinity ClientIP all connections of a client reach the same backend."""

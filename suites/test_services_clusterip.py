@@ -23,6 +23,7 @@ ALL = {"grid": "backend"}
 BACKENDS = ("y/a", "y/b", "y/c")
 
 
+@pytest.mark.smoke
 @requirement("SVC-CLUSTERIP", feature="services/clusterip", source=DOCS)
 def test_cluster_ip_maps_ports_over_tcp_and_udp(cni_grid: Grid, cni_services: Services) -> None:
     """A cluster IP answers on its port from pods of every node, TCP and UDP."""

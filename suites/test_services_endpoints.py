@@ -42,6 +42,7 @@ FALSE_ALARMS = 1e-6
 REFUSALS = (Verdict.REFUSED, Verdict.UNREACHABLE)
 
 
+@pytest.mark.smoke
 @requirement("SVC-SPREAD", feature="services/endpoints", source=VIPS)
 def test_every_backend_gets_connections_and_none_fails(cni_grid: Grid, cni_services: Services) -> None:
     """Sixty connections reach every ready backend, only those, and none fails."""
@@ -69,6 +70,7 @@ def test_backends_get_equal_shares(cni_grid: Grid, cni_services: Services) -> No
         )
 
 
+@pytest.mark.smoke
 @requirement("SVC-NOEP", level=SHOULD, feature="services/endpoints", source=VIPS)
 def test_a_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Services) -> None:
     """A Service without endpoints refuses connections at once instead of leaving them to time out."""
@@ -98,6 +100,7 @@ def test_an_added_endpoint_gets_connections(cni_grid: Grid, cni_services: Servic
     expect_exactly(cni_grid, "x/a", service.cluster_ip, 8000, {"y/a", "y/b"}, "a backend was added")
 
 
+@pytest.mark.smoke
 @requirement("SVC-EP-REMOVED", feature="services/endpoints", source=SLICES)
 def test_a_removed_endpoint_gets_no_connection(cni_grid: Grid, cni_services: Services) -> None:
     """A pod that no longer matches the selector gets no new connection, though it still serves."""

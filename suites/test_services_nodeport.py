@@ -38,6 +38,7 @@ def _node_port(services: Services, name: str, protocol: str = "TCP", target: int
     return services.create(name, {"pod": "b"}, ports, namespace="y", endpoints=1, type="NodePort")
 
 
+@pytest.mark.smoke
 @requirement("SVC-NODEPORT", feature="services/nodeport", source=NODEPORT)
 def test_a_node_port_answers_on_every_node(cni_grid: Grid, cni_services: Services) -> None:
     """A node port answers pods of every node on the address of every node, with or without a backend there."""

@@ -21,7 +21,10 @@ SCHEMA_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Which run this was. Times are RFC 3339 in UTC, ``exit`` is pytest's exit status."""
+    """Which run this was. Times are RFC 3339 in UTC, ``exit`` is pytest's exit status.
+
+    ``selection`` says what the user's selection left out of the bundled checks; empty if nothing.
+    """
 
     id: str
     started: str
@@ -30,6 +33,7 @@ class RunInfo:
     exit: int = 0
     command: str = ""
     product: str = ""
+    selection: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +126,13 @@ class RunRecord:
         counts = Counter(check.outcome for check in ordered)
         capabilities = summarise(ordered, cni.claims)
         return cls(
-            headline=headline(cni.name, ordered, capabilities, interrupted=run.exit not in (0, 1)),
+            headline=headline(
+                cni.name,
+                ordered,
+                capabilities,
+                interrupted=run.exit not in (0, 1),
+                selection=run.selection,
+            ),
             run=run,
             cni=cni,
             cluster=cluster,

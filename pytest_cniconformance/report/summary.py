@@ -154,8 +154,12 @@ def headline(
     capabilities: Sequence[CapabilitySummary],
     *,
     interrupted: bool = False,
+    selection: str = "",
 ) -> Headline:
-    """Return the verdict on the run and its sentence; errors and inconclusive never count as passed."""
+    """Return the verdict on the run and its sentence; errors and inconclusive never count as passed.
+
+    ``selection`` says what the user left out: what was not run cannot make a CNI conformant.
+    """
     ids: dict[Outcome, list[str]] = {}
     for check in checks:
         ids.setdefault(check.outcome, []).append(check.id)
@@ -177,7 +181,7 @@ def headline(
         verdict = HeadlineVerdict.NOT_ENFORCED
     elif open_ends or interrupted or not ids.get(Outcome.PASSED):
         verdict = HeadlineVerdict.INCOMPLETE
-    elif untested:
+    elif untested or selection:
         verdict = HeadlineVerdict.CONFORMANT_IN_PART
         parts.append("conformant in what was tested")
     else:
@@ -195,7 +199,9 @@ def headline(
     statement = text = f"{cni}: {'; '.join(parts)}"
     if tally:
         text += f"{':' if conformant else '.'} {tally}"
-    rest = f" (not tested: {', '.join(untested)})" if untested else ""
+    gaps = [f"not tested: {', '.join(untested)}"] if untested else []
+    gaps += [selection] if selection else []
+    rest = f" ({'; '.join(gaps)})" if gaps else ""
     return Headline(verdict=verdict, statement=statement + rest, text=text + rest)
 
 

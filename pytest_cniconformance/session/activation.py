@@ -14,6 +14,7 @@ from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.session.checks import CheckHooks
 from pytest_cniconformance.session.controller import ControllerHooks
 from pytest_cniconformance.session.run import RUN, Run
+from pytest_cniconformance.session.selection import Selection
 from pytest_cniconformance.session.settings import SETTINGS, resolve
 
 
@@ -43,6 +44,7 @@ def activate(config: pytest.Config) -> None:
     manager.import_plugin("pytest_cniconformance.fixtures.random_plugin")
     manager.register(CheckHooks(config, settings), "cniconformance-checks")
     if worker_input is not None:
+        manager.register(_Worker(config), "cniconformance-worker")
         config.stash[RUN] = Run.attach(settings, worker_input["cniconformance"], worker_input["workerid"])
         return
     controller = ControllerHooks(config, settings)
@@ -50,6 +52,22 @@ def activate(config: pytest.Config) -> None:
     if manager.hasplugin("xdist"):
         manager.register(_Workers(config), "cniconformance-workers")
     _terminate_cleanly()
+
+
+class _Worker:
+    """Tells the controller, from an xdist worker, what the selection left out."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._selection = Selection(config)
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Count."""
+        self._selection.left_out(items)
+
+    def pytest_sessionfinish(self) -> None:
+        """Tell."""
+        self._selection.tell(self._config.workeroutput)  # type: ignore[attr-defined]
 
 
 class _Workers:

@@ -39,6 +39,7 @@ def assemble(
     finished: datetime.datetime,
     duration: float,
     exit_status: int,
+    selection: str,
 ) -> RunRecord:
     """Return the record of a run whose cluster is still known."""
     run, facts = cluster.run, cluster.facts
@@ -54,6 +55,7 @@ def assemble(
             exit=exit_status,
             command=shlex.join(["pytest", *map(str, config.invocation_params.args)]),
             product=pytest_cniconformance.__version__,
+            selection=selection,
         ),
         cni=CniInfo(
             requested=cluster.settings.cni,

@@ -17,6 +17,7 @@ from pytest_cniconformance.session.cluster import ClusterSession
 from pytest_cniconformance.session.progress import Progress
 from pytest_cniconformance.session.recorder import Gatherer
 from pytest_cniconformance.session.run import RUN
+from pytest_cniconformance.session.selection import Selection
 from pytest_cniconformance.session.settings import Settings, drawing
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class ControllerHooks:
         self._settings = settings
         self._cluster: ClusterSession | None = None
         self._gatherer = Gatherer()
+        self._selection = Selection(config)
         self._progress: Progress | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         self._clock = time.monotonic()
@@ -78,11 +80,21 @@ class ControllerHooks:
         """Learn how many checks the workers collected."""
         self._set_total(len(ids))
 
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        """Learn what the user does not want to run."""
+        self._selection.left_out(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Learn the same from a worker: under xdist the controller collects nothing."""
+        self._selection.take(getattr(node, "workeroutput", None) or {})
+
     def _set_total(self, count: int) -> None:
         if self._progress is None:
             self._progress = Progress(self._config.pluginmanager.get_plugin("terminalreporter"), count)
         elif count:
             self._progress.total(count)
+        self._selection.selected = count or self._selection.selected
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather the record of a finished check."""
@@ -106,6 +118,7 @@ class ControllerHooks:
                 finished=finished,
                 duration=time.monotonic() - self._clock,
                 exit_status=int(session.exitstatus),
+                selection=self._selection.text(),
             )
             self._write(self._record, cluster)
         return result

@@ -154,10 +154,12 @@ def _check(identifier: str, outcome: Outcome, feature: str = "dns/service", **mo
     )
 
 
-def _run(checks: list[CheckRecord], *, exit_status: int = 0, **claims: Claim) -> RunRecord:
+def _run(
+    checks: list[CheckRecord], *, exit_status: int = 0, selection: str = "", **claims: Claim
+) -> RunRecord:
     base = sample.calico_run()
     return RunRecord.assemble(
-        run=dataclasses.replace(base.run, exit=exit_status),
+        run=dataclasses.replace(base.run, exit=exit_status, selection=selection),
         cni=CniInfo(requested="x", claims=claims),
         cluster=base.cluster,
         environment=base.environment,
@@ -222,6 +224,13 @@ def test_a_selection_says_what_it_left_out() -> None:
     headline = _run([_check("A-1", Outcome.PASSED)], dns=Claim.CLAIMED, services=Claim.CLAIMED).headline
     assert headline.verdict is HeadlineVerdict.CONFORMANT_IN_PART
     assert headline.text == "x: conformant in what was tested: 1 passed (not tested: Services)"
+
+
+def test_a_selection_never_reads_as_conformance_with_everything() -> None:
+    left_out = "586 of 587 checks were not selected"
+    headline = _run([_check("A-1", Outcome.PASSED)], selection=left_out).headline
+    assert headline.verdict is HeadlineVerdict.CONFORMANT_IN_PART
+    assert headline.text == f"x: conformant in what was tested: 1 passed ({left_out})"
 
 
 def test_one_ignored_feature_is_named_and_the_rest_is_not_blamed() -> None:

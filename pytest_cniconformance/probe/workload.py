@@ -111,7 +111,7 @@ def probe_pod(
             {"name": "net.ipv4.ping_group_range", "value": "65534 65534"},
         ]
     if node is not None:
-        pod_spec["nodeSelector"] = {"kubernetes.io/hostname": node}
+        pod_spec["affinity"] = on_node(node)
         pod_spec["tolerations"] = [{"operator": "Exists"}]
     return {
         "apiVersion": "v1",
@@ -119,6 +119,16 @@ def probe_pod(
         "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
         "spec": {**pod_spec, **(spec or {})},
     }
+
+
+def on_node(node: str) -> Obj:
+    """Return the affinity that binds a pod to a node by its name, as DaemonSets do it.
+
+    The label ``kubernetes.io/hostname`` would not do: clouds name nodes otherwise than their hosts.
+    """
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    required = {"nodeSelectorTerms": [term]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
 
 
 def first_packets_pod(

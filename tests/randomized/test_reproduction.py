@@ -16,6 +16,7 @@ from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy import ClusterState, invalid
 from pytest_cniconformance.policy.builders import network_policy, peer, rule
 from pytest_cniconformance.policy.randomcase import ANY, POOL, Case, Stage, block
+from pytest_cniconformance.probe.workload import on_node
 from tests.policy.simulation import ADDRESSES
 
 PODS = {
@@ -51,7 +52,7 @@ def test_one_stage(tmp_path: Path) -> None:
         "cidr": "0.0.0.0/0",
         "except": ["10.244.0.0/24"],
     }
-    assert objs[2]["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "n0"}
+    assert objs[2]["spec"]["affinity"] == on_node("n0")
     ast.parse(objs[2]["spec"]["containers"][0]["command"][2])
     assert commands[0] == f"kubectl apply -f {tmp_path}/random-1.yaml"
     assert "10.244.0.2" in (tmp_path / "random-1.yaml").read_text("utf-8").splitlines()[0]

@@ -27,7 +27,7 @@ _DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default",
 
 @dataclass(frozen=True, slots=True)
 class NodeFact:
-    """One node as the API describes it. ``schedulable``: not cordoned and no taint that keeps our pods away."""
+    """One node as the API describes it. ``schedulable``: runs Linux, is not cordoned, and has no taint."""
 
     name: str
     ready: bool
@@ -161,7 +161,10 @@ def node_fact(node: Obj) -> NodeFact:
     return NodeFact(
         name=meta(node)["name"],
         ready=conditions.get("Ready") == "True",
-        schedulable=not spec.get("unschedulable") and not taints,
+        # Binding by name and tolerations for everything would put our pods on Windows too.
+        schedulable=not spec.get("unschedulable")
+        and not taints
+        and info.get("operatingSystem", "linux") == "linux",
         internal_ips=tuple(a["address"] for a in addresses if a.get("type") == "InternalIP"),
         pod_cidrs=tuple(cidrs),
         kernel=info.get("kernelVersion", ""),

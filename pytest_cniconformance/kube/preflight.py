@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from ipaddress import ip_network
-from itertools import combinations
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
 
 from .errors import BadRequest, Forbidden, Invalid, KubeError, NotFound
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
     from .client import KubeClient
 
 Level = Literal["error", "warn", "info"]
+Network = IPv4Network | IPv6Network
+
+_NAMED = 10
+_SHOWN = 3
+"""So many findings of one kind are spelt out: a cluster with thousands of nodes can have thousands of each."""
 
 OLDEST, NEWEST = (1, 27), (1, 37)
 """Kubernetes minor releases that this package is made for; others are tried with a warning."""
@@ -28,6 +32,7 @@ PERMISSIONS: tuple[tuple[str, str, str], ...] = (
     ("create", "", "namespaces"),
     ("delete", "", "namespaces"),
     ("list", "", "namespaces"),
+    ("patch", "", "namespaces"),
     ("list", "", "nodes"),
     ("create", "", "pods"),
     ("delete", "", "pods"),
@@ -40,8 +45,11 @@ PERMISSIONS: tuple[tuple[str, str, str], ...] = (
     ("create", "", "configmaps"),
     ("patch", "", "configmaps"),
     ("create", "", "services"),
+    ("get", "", "services"),
     ("patch", "", "services"),
+    ("delete", "", "services"),
     ("list", "discovery.k8s.io", "endpointslices"),
+    ("watch", "discovery.k8s.io", "endpointslices"),
     ("create", "networking.k8s.io", "networkpolicies"),
     ("patch", "networking.k8s.io", "networkpolicies"),
     ("delete", "networking.k8s.io", "networkpolicies"),
@@ -155,7 +163,7 @@ def _permissions(kube: KubeClient) -> Iterator[Finding]:
 
 def _nodes(facts: ClusterFacts, wanted: int) -> Iterator[Finding]:
     ready = facts.ready_nodes
-    away = [node for node in facts.nodes if node not in ready]
+    away = [node for node in facts.nodes if not (node.ready and node.schedulable)]
     if not ready:
         yield Finding(
             "nodes",
@@ -177,14 +185,16 @@ def _nodes(facts: ClusterFacts, wanted: int) -> Iterator[Finding]:
             "nodes", True, "error", f"{len(ready)} of {len(facts.nodes)} nodes are Ready and take pods"
         )
     if away:
-        yield Finding("nodes", False, "info", "left out: " + ", ".join(_why_away(node) for node in away))
+        names = ", ".join(_why_away(node) for node in away[:_NAMED])
+        more = f" and {len(away) - _NAMED} more" if len(away) > _NAMED else ""
+        yield Finding("nodes", False, "info", f"left out: {names}{more}")
     kernels = {node.kernel for node in facts.nodes if node.kernel}
     if len(kernels) > 1:
         yield Finding("kernels", False, "info", f"nodes differ in kernel: {', '.join(sorted(kernels))}")
 
 
 def _why_away(node: NodeFact) -> str:
-    return f"{node.name} ({'tainted or cordoned' if node.ready else 'not Ready'})"
+    return f"{node.name} ({'tainted, cordoned or not Linux' if node.ready else 'not Ready'})"
 
 
 def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
@@ -197,24 +207,33 @@ def _ranges(facts: ClusterFacts) -> Iterator[Finding]:
     services = (*facts.dns_service_ips, *facts.kubernetes_service_ips)
     if not facts.service_cidrs:
         ranges += [("a Service", ip) for ip in dict.fromkeys(services)]
-    clashes = 0
-    for (left, first), (right, second) in combinations(ranges, 2):
-        if left == right:
-            continue
-        one, two = ip_network(first, strict=False), ip_network(second, strict=False)
-        if one.version == two.version and one.overlaps(two):
-            clashes += 1
-            yield Finding(
-                "address ranges",
-                False,
-                "warn",
-                f"{left} {first} overlaps {right} {second}",
-                "Choose ranges for pods, Services and nodes that are apart",
-            )
+    clashes = list(_clashes(ranges))
+    shown = [f"{left} overlaps {right}" for left, right in clashes[:_SHOWN]]
+    if len(clashes) > _SHOWN:
+        shown.append(f"{len(clashes) - _SHOWN} more ranges overlap")
+    for text in shown:
+        remedy = "Choose ranges for pods, Services and nodes that are apart"
+        yield Finding("address ranges", False, "warn", text, remedy)
     if not clashes:
         yield Finding(
             "address ranges", True, "warn", f"{len(ranges)} ranges of pods, Services and nodes are apart"
         )
+
+
+def _clashes(ranges: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Give the pairs of ranges (owner, CIDR) of different owners that overlap, as texts."""
+    networks = [(ip_network(cidr, strict=False), owner, cidr) for owner, cidr in ranges]
+    # In this order a range follows those that it may lie in, which are kept open: a cluster has thousands.
+    networks.sort(key=lambda entry: (entry[0].version, int(entry[0].network_address), entry[0].prefixlen))
+    around: list[tuple[Network, str, str]] = []
+    for network, owner, cidr in networks:
+        around = [
+            outer
+            for outer in around
+            if outer[0].version == network.version and network.network_address in outer[0]
+        ]
+        yield from ((f"{other} {outer}", f"{owner} {cidr}") for _, other, outer in around if other != owner)
+        around.append((network, owner, cidr))
 
 
 def _dns(facts: ClusterFacts) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.kube import ClusterFacts, Finding, KubeClient, preflight, read_facts
+from pytest_cniconformance.kube.facts import node_fact
 from pytest_cniconformance.kube.preflight import blocking
 from pytest_cniconformance.kube.state import events_text, state
 
@@ -120,7 +121,8 @@ def test_nodes_that_take_no_pods_are_told_apart(cluster: FakeApi, kube: KubeClie
     findings = preflight(kube, facts=facts)
     left_out = find(findings, "nodes")[1]
     assert left_out.message == (
-        "left out: node-3 (tainted or cordoned), node-4 (tainted or cordoned), node-5 (not Ready)"
+        "left out: node-3 (tainted, cordoned or not Linux), node-4 (tainted, cordoned or not Linux), "
+        "node-5 (not Ready)"
     )
 
 
@@ -163,6 +165,29 @@ def test_overlapping_ranges_are_found(cluster: FakeApi, kube: KubeClient) -> Non
     messages = [finding.message for finding in find(findings, "address ranges")]
     assert "pods of node-1 10.244.1.0/24 overlaps pods of node-2 10.244.1.128/25" in messages
     assert "node node-2 10.96.0.10 overlaps a Service 10.96.0.10" in messages
+
+
+def test_ranges_of_a_large_cluster_are_compared_in_no_time(cluster: FakeApi, kube: KubeClient) -> None:
+    facts = read_facts(kube)
+    nodes = tuple(
+        replace(
+            facts.nodes[0],
+            name=f"n{number}",
+            pod_cidrs=(f"10.{number // 256}.{number % 256}.0/24",),
+            internal_ips=(f"10.{number // 256}.{number % 256}.7",),
+        )
+        for number in range(5000)
+    )
+    findings = find(preflight(kube, facts=replace(facts, nodes=nodes)), "address ranges")
+    assert len(findings) == 4
+    assert findings[-1].message.endswith("more ranges overlap")
+
+
+def test_nodes_with_another_system_take_no_pods() -> None:
+    windows = node(1)
+    windows["status"]["nodeInfo"]["operatingSystem"] = "windows"
+    assert not node_fact(windows).schedulable
+    assert node_fact(node(1)).schedulable
 
 
 def test_admission_that_refuses_our_pods_is_found(cluster: FakeApi, kube: KubeClient) -> None:

@@ -39,8 +39,12 @@ class KindProvider:
         self._run(
             "kind", "create", "cluster", "--name", self._name, "--config", config, "--kubeconfig", kubeconfig
         )
+        kubectl = ("kubectl", "--kubeconfig", kubeconfig)
+        if script := recipe.get("nodes"):
+            for node in self._run("kind", "get", "nodes", "--name", self._name).split():
+                self._run("docker", "exec", node, "sh", "-ec", script)
         for url in recipe.get("manifests", []):
-            self._run("kubectl", "--kubeconfig", kubeconfig, "apply", "--server-side", "-f", url)
+            self._run(*kubectl, "apply", "--server-side", "-f", url)
         if helm := recipe.get("helm"):
             arguments = ["--namespace", helm["namespace"], "--create-namespace", "--version", helm["version"]]
             for key, value in helm.get("values", {}).items():
@@ -49,16 +53,10 @@ class KindProvider:
                 "helm", "install", helm["release"], helm["chart"], "--repo", helm["repo"],
                 "--kubeconfig", kubeconfig, "--wait", "--timeout", "10m", *arguments,
             )  # fmt: skip
-        self._run(
-            "kubectl",
-            "--kubeconfig",
-            kubeconfig,
-            "wait",
-            "--for=condition=Ready",
-            "nodes",
-            "--all",
-            "--timeout=600s",
-        )
+        self._run(*kubectl, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=600s")
+        # Its pods are the first to be connected: a CNI that is configured and does not work shows here.
+        dns = ("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=300s")
+        self._run(*kubectl, *dns)
         return Cluster(
             "kind",
             str(kubeconfig),
@@ -99,7 +97,7 @@ class KindProvider:
             )
         return dict(yaml.safe_load(path.read_text("utf-8")))
 
-    def _run(self, *argv: object) -> None:
+    def _run(self, *argv: object) -> str:
         command = [str(word) for word in argv]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
@@ -108,3 +106,4 @@ class KindProvider:
         if done.returncode != 0:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
             raise UsageError(f"`{' '.join(command[:3])} …` failed: {' / '.join(last)}")
+        return done.stdout

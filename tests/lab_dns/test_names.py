@@ -59,11 +59,14 @@ def test_a_headless_service_has_the_addresses_of_its_ready_endpoints(client: Cli
     assert client.values("db.y.svc.cluster.local", "AAAA") == []
 
 
-def test_endpoints_that_are_not_ready_can_be_published(client: Client) -> None:
+def test_who_is_ready_is_for_the_slices_to_say(client: Client) -> None:
     client.api.put(service("db", "y", publishNotReadyAddresses=True))
-    client.until(
-        lambda: "10.244.1.7" in client.values("db.y.svc.cluster.local"), "the endpoint that is not ready"
+    client.api.put(
+        endpoints("db", "y", endpoint("10.244.1.5"), endpoint("10.244.1.7", ready=False), name="db-2")
     )
+    client.api.put(endpoints("db", "y", endpoint("10.244.1.8"), name="db-3"))
+    client.until(lambda: "10.244.1.8" in client.values("db.y.svc.cluster.local"), "the newest slice")
+    assert "10.244.1.7" not in client.values("db.y.svc.cluster.local")
 
 
 def test_a_headless_service_without_ready_endpoints_does_not_exist(client: Client) -> None:

@@ -126,12 +126,13 @@ class Cluster:
             return any(key[0] == namespace for key in self._services)
 
     def endpoints(self, key: Key) -> list[Endpoint]:
-        """Return the endpoints of a Service that have records: the ready ones, or all if it publishes them."""
+        """Return the endpoints of a Service that have records: those that its slices call ready.
+
+        ``publishNotReadyAddresses`` is for the controller that writes the slices (CoreDNS does not look at it).
+        """
         with self._lock:
             slices = list(self._slices_of.get(key, {}).values())
-            publish_all = "dns-headless-unready" in self._faults or bool(
-                ((self._services.get(key) or {}).get("spec") or {}).get("publishNotReadyAddresses")
-            )
+        publish_all = "dns-headless-unready" in self._faults
         found: dict[str, Endpoint] = {}
         for item in slices:
             if item.get("addressType") == "FQDN":

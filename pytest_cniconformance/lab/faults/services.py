@@ -134,6 +134,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
         "publishNotReadyAddresses has no effect",
         "headless peers that never find one another at start",
         "SVC-PUBLISH",
+        "DNS-HEADLESS-READY",
     ),
     _service(
         "terminating-endpoints-used",

@@ -47,7 +47,8 @@ def invalid(obj: Mapping[str, Any]) -> list[str]:
 
 
 def _bad(path: str, value: object, message: str) -> str:
-    return f"{path}: Invalid value: {json.dumps(value, ensure_ascii=False)}: {message}"
+    shown = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return f"{path}: Invalid value: {shown}: {message}"
 
 
 def _unsupported(path: str, value: str, supported: Sequence[str]) -> str:
@@ -97,7 +98,7 @@ def _spec(spec: Mapping[str, Any]) -> Iterator[str]:
         return
     for i, kind in enumerate(types):
         if kind not in _TYPES:
-            yield _unsupported(f"spec.policyTypes[{i}]", kind, _TYPES)
+            yield _unsupported(f"spec.policyTypes[{i}]", kind or "", _TYPES)
 
 
 def _selector(path: str, selector: Mapping[str, Any]) -> Iterator[str]:
@@ -108,7 +109,7 @@ def _selector(path: str, selector: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _expression(path: str, expression: Mapping[str, Any]) -> Iterator[str]:
-    operator, values = expression.get("operator", ""), expression.get("values") or ()
+    operator, values = expression.get("operator") or "", expression.get("values") or ()
     if operator in ("In", "NotIn"):
         if not values:
             yield f"{path}.values: Required value: must be specified when `operator` is 'In' or 'NotIn'"
@@ -169,7 +170,8 @@ def _block(path: str, block: Mapping[str, Any]) -> Iterator[str]:
     if cidr is None:
         yield _bad(f"{path}.cidr", text, _BAD_CIDR)
         return
-    for i, exception in enumerate(block.get("except") or ()):
+    for i, text in enumerate(block.get("except") or ()):
+        exception = text or ""  # null decodes to the empty text
         network = _network(exception)
         if network is None:
             yield _bad(f"{path}.except[{i}]", exception, _BAD_CIDR)

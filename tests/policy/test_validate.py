@@ -76,11 +76,26 @@ def with_peer(made: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             network_policy("p", "x", types=["Ingress", "Egress", "Ingress"]),
-            'spec.policyTypes: Invalid value: ["Ingress", "Egress", "Ingress"]: may not specify more than two policyTypes',
+            'spec.policyTypes: Invalid value: ["Ingress","Egress","Ingress"]: may not specify more than two policyTypes',
         ),
         (
             network_policy("p", "x", types=["ingress"]),
             'spec.policyTypes[0]: Unsupported value: "ingress": supported values: "Ingress", "Egress"',
+        ),
+        (
+            with_peer({"ipBlock": {"cidr": "10.0.0.0/8", "except": [None]}}),
+            (
+                f'{FROM}.ipBlock.except[0]: Invalid value: "": must be a valid CIDR value, '
+                "(e.g. 10.9.8.0/24 or 2001:db8::/64)"
+            ),
+        ),
+        (
+            {"kind": "NetworkPolicy", "metadata": {"name": "p"}, "spec": {"policyTypes": [None]}},
+            'spec.policyTypes[0]: Unsupported value: "": supported values: "Ingress", "Egress"',
+        ),
+        (
+            with_peer(peer(matching({"key": "a", "operator": None}))),
+            f'{FROM}.podSelector.matchExpressions[0].operator: Invalid value: "": not a valid selector operator',
         ),
         (
             with_peer(peer(matching(expression("a", "In")))),

@@ -7,6 +7,7 @@ import datetime
 
 import pytest
 
+from pytest_cniconformance.cli.catalogue import entries
 from pytest_cniconformance.cni import (
     CAPABILITIES,
     Claim,
@@ -40,6 +41,14 @@ def test_a_bundled_profile_is_complete(name: str) -> None:
         for other in profile.detection.over
     )
     assert profile.claims("l7") == (profile.l7_api is not None)
+
+
+@pytest.mark.parametrize("name", known_profiles())
+def test_every_deviation_is_of_a_check_that_exists(name: str) -> None:
+    """An entry for an id that no check has excuses nothing, and nobody notices."""
+    ids = [entry.requirement.id for entry in entries()]
+    for deviation in load_profile(name).deviations:
+        assert any(deviation.concerns(id) for id in ids), deviation.requirement
 
 
 def test_the_profiles_that_the_product_names_are_there() -> None:

@@ -74,11 +74,16 @@ def _with_sidecar(grid: Grid, key: str, *ports: Obj) -> PodPlan:
     version = re.match(r"v?(\d+)\.(\d+)", grid.facts.version)
     if version and (int(version[1]), int(version[2])) < (1, 29):
         pytest.skip(f"Kubernetes {grid.facts.version} has no restartable init containers (1.29)")
-    sidecar: Obj = {
-        "name": "sidecar",
+    sidecar = {**_idle(grid, "sidecar", *ports), "restartPolicy": "Always"}
+    return PodPlan(key, grid.pod("x/a").node, spec={"initContainers": [sidecar]}, sctp=())
+
+
+def _idle(grid: Grid, name: str, *ports: Obj) -> Obj:
+    """Return a container that names these ports and leaves it to the agent's to serve them."""
+    return {
+        "name": name,
         "image": grid.run.settings.image,
         "imagePullPolicy": "IfNotPresent",
-        "restartPolicy": "Always",
         "command": ["python3", "-c", "import signal; signal.signal(15, lambda *_: exit()); signal.pause()"],
         "ports": list(ports),
         "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
@@ -88,7 +93,6 @@ def _with_sidecar(grid: Grid, key: str, *ports: Obj) -> PodPlan:
             "readOnlyRootFilesystem": True,
         },
     }
-    return PodPlan(key, grid.pod("x/a").node, spec={"initContainers": [sidecar]}, sctp=())
 
 
 @requirement("NP-PRT-8", feature="networkpolicy/named-ports", source=SIDECARS)
@@ -107,14 +111,16 @@ def test_ports_of_sidecars_have_names_too(cni_grid: Grid) -> None:
 def test_one_name_may_stand_for_a_port_of_each_protocol(cni_grid: Grid) -> None:
     """A name that containers of one pod give to a TCP and to a UDP port is each of them by its protocol."""
     named = {"name": "serve-80-tcp", "containerPort": 81, "protocol": "UDP"}
-    cni_grid.add_for_check([_with_sidecar(cni_grid, "x/sidecar", named)])
+    second = _idle(cni_grid, "second", named)
+    plan = PodPlan("x/twofold", cni_grid.pod("x/a").node, spec={"containers": [second]}, sctp=())
+    cni_grid.add_for_check([plan])
     sources = ["x/a", "y/a", "z/c"]
-    cells = cni_grid.cells(sources, ["x/sidecar"])
+    cells = cni_grid.cells(sources, ["x/twofold"])
     cni_grid.expect(expected_matrix(cni_grid.state(), cells), "no policy")
     for protocol in (Protocol.UDP, Protocol.TCP):
         only = [rule(ports=[port("serve-80-tcp", protocol)])]
-        cni_grid.apply(network_policy("twofold", "x", {"pod": "sidecar"}, ingress=only))
-        cni_grid.check(f"the name over {protocol}", sources=sources, destinations=["x/sidecar"])
+        cni_grid.apply(network_policy("twofold", "x", {"pod": "twofold"}, ingress=only))
+        cni_grid.check(f"the name over {protocol}", sources=sources, destinations=["x/twofold"])
 
 
 # -- pods on their way out ------------------------------------------------------------------------------------

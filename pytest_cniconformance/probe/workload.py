@@ -57,7 +57,8 @@ def probe_pod(
     a namespace whose Pod Security level is ``privileged``; every other one is admitted under ``restricted``.
 
     ``host_ports`` asks for ports of the node (``{(80, "TCP"): 20080}``), which takes a ``privileged`` namespace too.
-    With ``linger_s`` the pod goes on serving for so many seconds after its deletion. ``spec`` adds to the pod's spec.
+    With ``linger_s`` the pod goes on serving for so many seconds after its deletion. ``spec`` adds to the pod's spec;
+    its containers run beside the agent's.
 
     There is no readiness probe: the kubelet's would cross the very network under test, and a broken path would
     read as a pod that never starts. Ask the agent (``ports``) whether it serves.
@@ -97,7 +98,7 @@ def probe_pod(
             "runAsGroup": 65534,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": [container, *(spec or {}).get("containers", ())],
         "volumes": [{"name": "agent", "configMap": {"name": CONFIG_MAP, "items": items}}],
     }
     if host_network:
@@ -117,7 +118,7 @@ def probe_pod(
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name, "namespace": namespace, "labels": dict(labels or {})},
-        "spec": {**pod_spec, **(spec or {})},
+        "spec": {**pod_spec, **{key: part for key, part in (spec or {}).items() if key != "containers"}},
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_cniconformance.probe import agent_config_map, probe_pod
 from pytest_cniconformance.probe.transport import LAUNCHER, agent_command
-from pytest_cniconformance.probe.workload import on_node
+from pytest_cniconformance.probe.workload import CONTAINER, on_node
 
 
 def container(pod: dict[str, Any]) -> dict[str, Any]:
@@ -86,3 +86,10 @@ def test_pod_can_be_put_on_a_node(node: str | None) -> None:
     spec = probe_pod("a", "x", node=node)["spec"]
     assert spec.get("affinity") == (on_node(node) if node else None)
     assert "kubernetes.io/hostname" not in str(spec), "the host's name need not be the node's"
+
+
+def test_more_containers_run_beside_the_agents() -> None:
+    more = {"containers": [{"name": "second", "image": "i"}], "subdomain": "s"}
+    spec = probe_pod("a", "x", spec=more)["spec"]
+    assert [container["name"] for container in spec["containers"]] == [CONTAINER, "second"]
+    assert spec["subdomain"] == "s"

@@ -113,6 +113,7 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "a port name matches whatever its protocol",
         "engines that compare names alone",
         "NP-PRT-6",
+        "NP-PRT-9",
     ),
     policy_fault(
         "named-port-of-first-pod",
@@ -197,6 +198,5 @@ PORT_FAULTS: tuple[Fault, ...] = (
         "the named ports of restartable init containers resolve to nothing",
         "kubernetes/kubernetes#125285, projectcalico/calico#8881",
         "NP-PRT-8",
-        "NP-PRT-9",
     ),
 )

@@ -19,21 +19,28 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print every finding; return 1 if one of them stops a run."""
     from pytest_cniconformance.kube import KubeClient, preflight, read_facts
+    from pytest_cniconformance.kube.errors import KubeError
+    from pytest_cniconformance.probe.workload import probe_pod
 
     kube = KubeClient.connect(arguments.kubeconfig, arguments.context)
-    facts = read_facts(kube)
-    found = detect(facts.cni)
-    version = f" {found.version}" if found and found.version else ""
-    print(
-        f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes"
-    )
-    print(
-        f"cni      {found.name}{version} ({'; '.join(found.evidence)})"
-        if found
-        else "cni      not recognised"
-    )
-    findings = preflight(kube, facts=facts)
+    try:
+        facts = read_facts(kube)
+    except KubeError:
+        facts = None  # the preflight says why, and what else is missing
+    if facts is not None:
+        found = detect(facts.cni)
+        version = f" {found.version}" if found and found.version else ""
+        print(
+            f"cluster  {kube.server} (context {kube.context}), Kubernetes {facts.version}, {len(facts.nodes)} nodes"
+        )
+        print(
+            f"cni      {found.name}{version} ({'; '.join(found.evidence)})"
+            if found
+            else "cni      not recognised"
+        )
+    findings = preflight(kube, facts=facts, pod=probe_pod("preflight", "default"))
     for finding in findings:
         mark = "ok" if finding.ok else finding.level
-        print(f"{mark:<8} {finding.message}{'' if finding.ok else f' — {finding.remedy}'}")
+        remedy = "" if finding.ok or not finding.remedy else f" — {finding.remedy}"
+        print(f"{mark:<8} {finding.message}{remedy}")
     return int(any(not finding.ok and finding.level == "error" for finding in findings))

@@ -92,7 +92,10 @@ def preflight(
         try:
             facts = read_facts(kube)
         except KubeError as error:
-            return [*reached, Finding("nodes", False, "error", str(error))]
+            # Without the nodes nothing else can be judged; but who lacks one permission is told of all at once.
+            granted = _guard("permissions", lambda: _permissions(kube))
+            missing = [finding for finding in granted if finding.blocking]
+            return [*reached, *(missing or [Finding("nodes", False, "error", str(error))])]
     known = facts
     checks: list[tuple[str, Callable[[], Iterator[Finding]]]] = [
         ("permissions", lambda: _permissions(kube)),
@@ -240,6 +243,14 @@ def _dns(facts: ClusterFacts) -> Iterator[Finding]:
     if facts.dns_service_ips:
         yield Finding(
             "DNS", True, "warn", f"{', '.join(facts.dns_service_ips)} serves {facts.cluster_domain}"
+        )
+    elif any(text.startswith("DNS service:") for text in facts.unknown):
+        yield Finding(
+            "DNS",
+            False,
+            "warn",
+            "whether there is a DNS Service could not be read",
+            "Grant this login to list Services, or deselect DNS checks with -m 'not dns'",
         )
     else:
         yield Finding(

@@ -62,21 +62,29 @@ class ClusterSession:
             from pytest_cniconformance.kube.preflight import blocking
             from pytest_cniconformance.probe.workload import probe_pod
 
-            self.facts = facts = read_facts(run.kube)
+            unread = ""
+            try:
+                self.facts = read_facts(run.kube)
+            except ClusterError as error:
+                unread = str(error)  # the preflight may know of more than what failed first
             sample = probe_pod("preflight", "default", image=self.settings.image)
-            self.findings = preflight(run.kube, facts=facts, pod=sample)
+            self.findings = preflight(run.kube, facts=self.facts, pod=sample)
             errors = blocking(self.findings)
             if errors:
-                lines = [f"{finding.message} — {finding.remedy}" for finding in errors]
+                lines = [f"{f.message} — {f.remedy}" if f.remedy else f.message for f in errors]
                 raise UsageError("the cluster is not ready for a run:\n  " + "\n  ".join(lines))
-            found = detect(facts.cni)
+            if self.facts is None:
+                raise UsageError(unread)
+            found = detect(self.facts.cni)
         except ClusterError as error:
             raise UsageError(str(error)) from None
         run.version = found.version if found else ""
         if self.settings.cni == "auto":
             if found is None:
+                unread = next((text for text in self.facts.unknown if text.startswith("DaemonSets:")), "")
                 raise UsageError(
                     "--cni=auto: no known CNI was recognised on this cluster; name it with --cni=NAME"
+                    + (f" (not readable: {unread})" if unread else "")
                 )
             run.cni = found.name
         elif found is not None and found.name != self.settings.cni:

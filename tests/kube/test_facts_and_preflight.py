@@ -148,6 +148,21 @@ def test_a_missing_permission_blocks_and_names_itself(cluster: FakeApi, kube: Ku
     assert "kubectl auth can-i create pods/exec --all-namespaces" in found[0].remedy
 
 
+def test_who_may_not_list_nodes_is_told_of_all_that_is_missing(cluster: FakeApi, kube: KubeClient) -> None:
+    cluster.on("GET", ".*/nodes", lambda h, r: h.fail(403, "Forbidden", "nodes is forbidden"), times=9)
+    assert [finding.name for finding in blocking(preflight(kube))] == ["nodes"]
+    cluster.denied |= {("list", "nodes"), ("create", "pods/exec")}
+    assert [finding.message for finding in blocking(preflight(kube))] == [
+        'this login may not "list" nodes cluster-wide',
+        'this login may not "create" pods/exec cluster-wide',
+    ]
+
+
+def test_a_dns_service_that_may_not_be_read_is_not_called_missing(cluster: FakeApi, kube: KubeClient) -> None:
+    cluster.on("GET", ".*/services", lambda h, r: h.fail(403, "Forbidden", "services is forbidden"), times=9)
+    assert find(preflight(kube), "DNS")[0].message == "whether there is a DNS Service could not be read"
+
+
 def test_too_few_nodes_are_said(cluster: FakeApi, kube: KubeClient) -> None:
     cluster.remove("/api/v1/nodes/node-2")
     one = find(preflight(kube), "nodes")[0]

@@ -226,6 +226,11 @@ STORIES: dict[str, tuple[dict[str, list[Spec]], dict[str, list[Spec]], list[Spec
         [named("a", labels={"l": "v"})],
     ),
     "terminating-forgotten": ({"pods": [named("p")]}, {"pods": [DELETED, named("q")]}, [named("q")]),
+    "finished-pods-remembered": (
+        {"pods": [named("p")]},
+        {"pods": [{**named("p"), "status": {"phase": "Succeeded"}}]},
+        [{**named("p"), "status": {"phase": "Running"}}],
+    ),
     "late-pods-unknown": (
         {"pods": [named("a")], **policies(OLD)},
         {"pods": [named("a"), named("b")], **policies(OLD)},

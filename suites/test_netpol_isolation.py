@@ -99,6 +99,19 @@ def test_replies_to_allowed_connections_pass(cni_grid: Grid) -> None:
 
 
 @requirement(
+    "NP-ISO-5", feature="networkpolicy/isolation", source=NETPOL_DOCS + "#the-two-sorts-of-pod-isolation"
+)
+def test_rules_of_one_direction_allow_nothing_in_the_other(cni_grid: Grid) -> None:
+    """Whom a policy's ingress rules let in, its own pods may still not send to, and the other way round."""
+    ends = ["x/a", "x/b", "x/c", "y/b"]
+    only_b = [rule([peer(pods={"pod": "b"})])]
+    cni_grid.apply(network_policy("inward", "x", {}, ingress=only_b, types=[INGRESS, EGRESS]))
+    cni_grid.check("in from x/b, and nothing out", sources=ends, destinations=ends, ports=(80,))
+    cni_grid.apply(network_policy("inward", "x", {}, egress=only_b, types=[INGRESS, EGRESS]))
+    cni_grid.check("out to x/b, and nothing in", sources=ends, destinations=ends, ports=(80,))
+
+
+@requirement(
     "NP-ISO-4", feature="networkpolicy/isolation", source=NETPOL_DOCS + "#the-two-sorts-of-pod-isolation"
 )
 def test_isolation_is_per_direction(cni_grid: Grid) -> None:

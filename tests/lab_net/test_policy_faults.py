@@ -140,6 +140,15 @@ def test_the_directions_are_misread(name: str) -> None:
     assert misread(spec, [name])["policyTypes"] == understood
 
 
+def test_rules_of_one_direction_are_read_as_of_both() -> None:
+    both = {"podSelector": B, "policyTypes": ["Ingress", "Egress"], "ingress": [rule(P80, podSelector=B)]}
+    understood = misread(both, ["directions-share-rules"])
+    assert understood["egress"] == [{"to": [{"podSelector": B}], "ports": [P80]}]
+    assert understood["ingress"] == both["ingress"]
+    one = {**both, "policyTypes": ["Ingress"]}
+    assert misread(one, ["directions-share-rules"]) == one
+
+
 class Store:
     """Holds what a test puts into it."""
 
@@ -301,7 +310,7 @@ def test_policies_are_overdone() -> None:
 
 
 def test_every_table_is_tested() -> None:
-    assert {*RULES, *TYPES} == set(MISREADINGS)
+    assert {*RULES, *TYPES, "directions-share-rules"} == set(MISREADINGS)
     assert set(STORIES) == set(BELIEFS)
     assert {"except-as-deny", "subject-not-namespaced"} == set(OVERDONE)
     assert {resource for resource, _ in BELIEFS.values()} == {NETWORK_POLICIES, "pods", "namespaces"}

@@ -121,6 +121,20 @@ def _egress_rules_mean_egress_only(spec: Spec) -> Spec:
     return {**spec, "policyTypes": ["Egress"]} if defaulted else spec
 
 
+def _one_chain_for_both_directions(spec: Spec) -> Spec:
+    """Let what a rule of either direction allows pass in the other too; the pod at the far end still has its say."""
+    if len(_types(spec)) < len(_SIDES):
+        return spec
+    subjects = [{"podSelector": spec.get("podSelector") or {}}]
+
+    def turned(key: str, side: str) -> list[Spec]:
+        ports = [{"ports": rule["ports"]} if rule.get("ports") else {} for rule in spec.get(key) or []]
+        return [{side: subjects, **more} for more in ports]
+
+    ingress = [*(spec.get("ingress") or []), *turned("egress", "from")]
+    return {**spec, "ingress": ingress, "egress": [*(spec.get("egress") or []), *turned("ingress", "to")]}
+
+
 def _empty_lists_allow(spec: Spec) -> Spec:
     types = _types(spec)
     return {**spec, **{key: spec.get(key) or [{}] for key, _, kind in _SIDES if kind in types}}
@@ -234,6 +248,7 @@ MISREADINGS: dict[str, Callable[[Spec], Spec]] = {
     "direction-ignored": lambda spec: {**spec, "policyTypes": ["Ingress", "Egress"]},
     "unlisted-section-enforced": _types_of_filled_sections,
     "default-types-wrong": _egress_rules_mean_egress_only,
+    "directions-share-rules": _one_chain_for_both_directions,
     # rules
     "allow-rules-dropped": _sections(lambda _rules, _side: []),
     "empty-list-allows": _empty_lists_allow,

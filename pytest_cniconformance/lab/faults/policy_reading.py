@@ -29,6 +29,12 @@ READING_FAULTS: tuple[Fault, ...] = (
         profiles=("calico",),
     ),
     policy_fault(
+        "directions-share-rules",
+        "what a policy's ingress rules allow its egress allows too, and the other way round",
+        "one chain for each policy in place of one for each direction, as kube-router 2.1 has it",
+        "NP-ISO-5",
+    ),
+    policy_fault(
         "default-types-wrong",
         "a policy with egress rules and no policyTypes does not isolate ingress",
         "tools that read manifests without the API's defaulting",

@@ -88,6 +88,8 @@ def test_nothing_is_left(number: signal.Signals, seed: int, lab: Lab, tmp_path: 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # Who starts these tests in the background of a shell hands down that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     moment = time.monotonic() + random.Random(f"{number}{seed}").uniform(0.3, 10.0)
     seen: set[str] = set()

@@ -42,7 +42,7 @@ class Lab:
             *(f"--cni-lab-fault={name}" for name in faults),
         ]  # fmt: skip
         done = subprocess.run(
-            command, cwd=self.directory, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.directory, capture_output=True, text=True, timeout=900, check=False
         )
         self.output = done.stdout + done.stderr
         assert done.returncode == expect, self.output[-6000:]

@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +58,10 @@ def is_check(item: pytest.Item) -> bool:
     return item.get_closest_marker("requirement") is not None or any(n.startswith("cni_") for n in names)
 
 
+def _measures(item: pytest.Item | None) -> bool:
+    return bool(MEASURING.intersection(getattr(item, "fixturenames", ())))
+
+
 class CheckHooks:
     """Registered in every process that runs checks."""
 
@@ -88,21 +91,16 @@ class CheckHooks:
             self._allure = None
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        """Hold the cluster while a check runs: alone for a measurement, with others otherwise."""
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, Any, Any]:
+        """Hold the cluster while a check runs: alone for measurements, with others otherwise."""
         item.stash[EVIDENCE] = Evidence()
-        with self._cluster(item):
-            return (yield)
-
-    @contextlib.contextmanager
-    def _cluster(self, item: pytest.Item) -> Iterator[None]:
         if not is_check(item):
-            yield
-            return
+            return (yield)
         lock = self._config.stash[RUN].lock
-        measures = MEASURING.intersection(getattr(item, "fixturenames", ()))
-        with lock.exclusive() if measures else lock.shared():
-            yield
+        with lock.exclusive(keep=_measures(nextitem)) if _measures(item) else lock.shared():
+            return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -19,6 +19,7 @@ class ClusterLock:
     def __init__(self, directory: Path) -> None:
         self._turnstile = directory / "turnstile.lock"
         self._room = directory / "cluster.lock"
+        self._alone: ExitStack | None = None
 
     @contextmanager
     def shared(self) -> Iterator[None]:
@@ -30,9 +31,24 @@ class ClusterLock:
             yield
 
     @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the cluster alone."""
-        with self._turnstile.open("a") as turnstile, self._room.open("a") as room:
-            fcntl.flock(turnstile, fcntl.LOCK_EX)
-            fcntl.flock(room, fcntl.LOCK_EX)
+    def exclusive(self, *, keep: bool = False) -> Iterator[None]:
+        """Hold the cluster alone.
+
+        ``keep``: the next thing this process does is to ask for it again, and nothing shall come in between. Without
+        it all others would wait twice for each of several measurements in a row: for its turn, and for its end.
+        """
+        if self._alone is None:
+            with ExitStack() as stack:
+                turnstile = stack.enter_context(self._turnstile.open("a"))
+                room = stack.enter_context(self._room.open("a"))
+                fcntl.flock(turnstile, fcntl.LOCK_EX)
+                fcntl.flock(room, fcntl.LOCK_EX)
+                self._alone = stack.pop_all()
+        kept = False
+        try:
             yield
+            kept = keep
+        finally:
+            if not kept:
+                self._alone.close()
+                self._alone = None

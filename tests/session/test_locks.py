@@ -6,6 +6,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from pytest_cniconformance.session.locks import ClusterLock
 
 
@@ -34,6 +36,27 @@ def test_sharing_and_exclusion(tmp_path: Path) -> None:
     thread.join(10)
     late.join(10)
     assert inside == ["measurement", "measured", "check"]
+
+
+def test_measurements_in_a_row_let_nobody_in_between(tmp_path: Path) -> None:
+    ours, others = ClusterLock(tmp_path), ClusterLock(tmp_path)
+    inside: list[str] = []
+    with ours.exclusive(keep=True):
+        late = threading.Thread(target=_check, args=(others, inside))
+        late.start()
+    late.join(0.1)
+    with ours.exclusive():
+        inside.append("second measurement")
+    late.join(10)
+    assert inside == ["second measurement", "check"]
+
+
+def test_a_process_that_is_interrupted_keeps_nothing(tmp_path: Path) -> None:
+    ours, others = ClusterLock(tmp_path), ClusterLock(tmp_path)
+    with pytest.raises(KeyboardInterrupt), ours.exclusive(keep=True):
+        raise KeyboardInterrupt
+    with others.exclusive():
+        pass
 
 
 def _check(lock: ClusterLock, inside: list[str]) -> None:

@@ -188,7 +188,7 @@ class Engine:
     async def settled(self) -> None:
         """Return once the store's present content is programmed on every node."""
         self._version += 1
-        await asyncio.gather(*(agent.sync() for agent in self._agents.values()))
+        await asyncio.gather(*(agent.settled() for agent in self._agents.values()))
 
     async def _follow(self) -> None:
         async for event in self._store.subscribe(*RESOURCES):

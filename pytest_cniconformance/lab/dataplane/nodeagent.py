@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from pytest_cniconformance.lab.dataplane.announcer import Announcer
 from pytest_cniconformance.lab.dataplane.commands import Commands
+from pytest_cniconformance.lab.dataplane.conntrack import Conntrack
 from pytest_cniconformance.lab.dataplane.healthchecks import HealthChecks
-from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.kubeproxy import proxy_tables
 from pytest_cniconformance.lab.dataplane.l7 import NodeProxy, add_redirects
 from pytest_cniconformance.lab.dataplane.nft import Table, transition
@@ -19,16 +19,14 @@ from pytest_cniconformance.lab.dataplane.policytable import PolicyTable
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 from pytest_cniconformance.lab.dataplane.selfblock import SelfBlocker
 from pytest_cniconformance.lab.dataplane.servicefaults import SYSTEM_NAMESPACES
-from pytest_cniconformance.lab.dataplane.services import flows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from pytest_cniconformance.lab.dataplane.addressing import NodeAddresses, Plan
     from pytest_cniconformance.lab.dataplane.profiles import Profile
     from pytest_cniconformance.lab.dataplane.seams import PodNet, Zygote
-    from pytest_cniconformance.lab.dataplane.services import ServicePort
     from pytest_cniconformance.lab.dataplane.state import State
 
 _FLAP_SECONDS = 1.2  # long enough that a second SYN is lost too
@@ -65,7 +63,7 @@ class NodeAgent:
         self._read = read
         self._connected = connected
         self._applied: dict[str, Table | None] = {}
-        self._flows: dict[str, set[tuple[str, int, str, int]]] = {}
+        self._conntrack = Conntrack(zygote, node.name, [node.underlay(f) for f in plan.families], faults)
         self._health = HealthChecks(zygote, node.name, faults)
         self._announcer = Announcer(zygote, self._commands, node.name)
         self._proxy = NodeProxy(zygote, node.name, directory, plan, faults)
@@ -86,6 +84,7 @@ class NodeAgent:
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._conntrack.stop()
         await self._announcer.stop()
         await self._proxy.stop()
 
@@ -102,6 +101,11 @@ class NodeAgent:
             await self._passed.wait_for(lambda: self._done >= mine)
             if self._error:
                 raise self._error
+
+    async def settled(self) -> None:
+        """Return once the present state is programmed, and what it makes stale is forgotten. Raises DataplaneError."""
+        await self.sync()
+        await self._conntrack.idle()
 
     async def _run(self) -> None:
         while True:
@@ -167,7 +171,7 @@ class NodeAgent:
         await self._self_blocker.update(
             {net.netns: net for node, net in self._connected.values() if node == self.node.name}, isolated
         )
-        await self._forget(state.ports)
+        self._conntrack.update(state.ports)
         await self._health.update(
             {p.health_port: p.ready_on(self.node.name) for p in state.ports if p.health_port}
         )
@@ -194,20 +198,3 @@ class NodeAgent:
                 await self._commands.nft(self.node.name, f"delete table {table.name}\n", what="a fault")
                 self._applied[table.name] = None
                 await asyncio.sleep(_FLAP_SECONDS)
-
-    async def _forget(self, ports: Iterable[ServicePort]) -> None:
-        """Make conntrack forget UDP paths that are gone, and silence about Services that now have endpoints."""
-        wrong = "tcp" if "connections-cut-on-change" in self._faults else ""
-        for protocol in ("udp", wrong) if wrong else ("udp",):
-            found = flows(ports, protocol, [self.node.underlay(family) for family in self._plan.families])
-            before = self._flows.get(protocol, set())
-            # What was sent to a Service before this node knew it went untranslated; no pass need have seen it empty.
-            known = {flow[:2] for flow in before}
-            stale = (before - found) | {(*flow[:2], "", 0) for flow in found if flow[:2] not in known}
-            if protocol == wrong:
-                changed = {flow[:2] for flow in before ^ found}
-                stale = {(*front, "", 0) for front in changed if any(flow[:2] == front for flow in before)}
-            self._flows[protocol] = found
-            if stale and "udp-conntrack-stale" not in self._faults:
-                arguments = {"flows": sorted(stale), "protocol": protocol}
-                await run_helper(self._zygote, self.node.name, "forget", arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_cniconformance.lab.dataplane.addressing import IPV6, family_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from pytest_cniconformance.lab.dataplane.seams import Obj
 
@@ -167,22 +167,3 @@ def _endpoints(
 
 def _address(endpoint: Endpoint) -> tuple[str, int]:
     return endpoint.ip, endpoint.port
-
-
-def flows(
-    ports: Iterable[ServicePort], protocol: str, node_addresses: Collection[str]
-) -> set[tuple[str, int, str, int]]:
-    """Give (service address, port, endpoint address, endpoint port) of every path of a protocol through a node.
-
-    Conntrack remembers them longer than they are right. A Service without endpoints has the endpoint ``("", 0)``.
-    """
-    found: set[tuple[str, int, str, int]] = set()
-    for port in ports:
-        if port.protocol != protocol:
-            continue
-        fronts = [(ip, port.port) for ip in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)]
-        if port.node_port is not None:
-            fronts += [(ip, port.node_port) for ip in node_addresses if family_of(ip) == port.family]
-        ends = [(e.ip, e.port) for e in port.endpoints] or [("", 0)]
-        found |= {(*front, *end) for front in fronts for end in ends}
-    return found

@@ -127,6 +127,11 @@ def _from(*peers: Obj, ports: Sequence[Obj] | None = None) -> Obj:
     return network_policy("front", "x", {"pod": "a"}, ingress=[rule(list(peers) or None, ports)])
 
 
+def _alternate(number: int) -> int:
+    """Return a port for the next of several policies that treat pods alike: so each shows that it has arrived."""
+    return (80, 81)[number % 2]
+
+
 @requirement("NP-EMP-3-EXT", feature="networkpolicy/north-south", source=NETPOL_API)
 def test_a_rule_without_peers_is_for_clients_outside_too(cni_grid: Grid, cni_northsouth: NorthSouth) -> None:
     """Default deny keeps clients outside the cluster out, and a rule without peers lets them in on its port."""
@@ -143,13 +148,16 @@ def test_selectors_that_select_everything_select_pods_only(
     cni_grid: Grid, cni_northsouth: NorthSouth
 ) -> None:
     """Empty selectors for namespaces and pods select no client outside the cluster."""
-    for title, chosen in (
-        ("all pods of the namespace", peer(pods={})),
-        ("all namespaces", peer(namespaces={})),
-        ("all pods of all namespaces", peer(pods={}, namespaces={})),
+    for number, (title, chosen) in enumerate(
+        (
+            ("all pods of the namespace", peer(pods={})),
+            ("all namespaces", peer(namespaces={})),
+            ("all pods of all namespaces", peer(pods={}, namespaces={})),
+        )
     ):
-        cni_grid.apply(_from(chosen))
-        cni_northsouth.check(f"{title}, from outside")
+        on = _alternate(number)
+        cni_grid.apply(_from(chosen, ports=[port(on)]))
+        cni_northsouth.check(f"{title} on {on}, from outside")
 
 
 @requirement("NP-SEL-3", feature="networkpolicy/north-south", source=NETPOL_API)
@@ -157,9 +165,10 @@ def test_negative_selectors_select_pods_only(cni_grid: Grid, cni_northsouth: Nor
     """NotIn and DoesNotExist select no client outside the cluster, which carries no label at all."""
     for operator, values in (("NotIn", ("y",)), ("DoesNotExist", ())):
         lacking = matching(expression("ns" if values else "team", operator, *values))
-        for chosen in (peer(namespaces=lacking), peer(pods=lacking, namespaces={})):
-            cni_grid.apply(_from(chosen, peer(pods={"pod": "b"})))
-            cni_northsouth.check(f"{operator}, from outside")
+        for number, chosen in enumerate((peer(namespaces=lacking), peer(pods=lacking, namespaces={}))):
+            on = _alternate(number)
+            cni_grid.apply(_from(chosen, peer(pods={"pod": "b"}), ports=[port(on)]))
+            cni_northsouth.check(f"{operator} on {on}, from outside")
 
 
 @requirement("NP-SVC-3", feature="networkpolicy/north-south", source=SOURCE_IP)

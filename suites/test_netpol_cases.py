@@ -21,5 +21,5 @@ pytestmark = pytest.mark.netpol
 def test_case(case: Case, cni_cases: CasePlayer) -> None:
     """A point of the case space."""
     if lacking := cni_cases.lacking(case):
-        pytest.skip(f"the nodes have no {lacking}: load the kernel module on all of them")
+        pytest.skip(lacking)
     cni_cases.play(case)

@@ -182,3 +182,17 @@ def test_echo_requests_are_counted_and_silence_is_a_value(
     assert "prohibited" in questions.echo(agent, target).cause
     nobody = everyone.replace("0 2147483647", "1 0")
     subprocess.run([*network.prefix_argv("a"), "sh", "-c", nobody], check=True)
+
+
+@pytest.mark.parametrize("host", ["10.77.1.1", "fd77:1::1"])
+def test_the_owner_of_an_address_is_found_beside_links_that_are_down(
+    agent: AgentSession, network: Network, host: str
+) -> None:
+    """A machine that runs pytest has links of all kinds; a packet socket on one that is down wakes with an error."""
+    wanted = network.run("router", "cat", "/sys/class/net/v1/address").strip()
+    network.run("a", "ip", "link", "add", "idle", "type", "veth", "peer", "name", "idle-too")
+    try:
+        assert questions.link_owners(agent, host) == ((wanted,), "")
+        assert questions.link_owners(agent, host[:-1] + "9") == ((), "")
+    finally:
+        network.run("a", "ip", "link", "del", "idle")

@@ -91,7 +91,13 @@ def _collect(links: dict[socket.socket, bytes], host: str, six: bool, wait: floa
         end = now() + wait / ROUNDS
         while ready := select.select(list(links), [], [], max(0.0, end - now()))[0]:
             for raw in ready:
-                packet = raw.recv(2048)
+                try:
+                    packet = raw.recv(2048)
+                except OSError:
+                    # So a link that is down, or goes, wakes its socket; the others may still tell.
+                    del links[raw]
+                    raw.close()
+                    continue
                 if six:
                     # A neighbour advertisement (type 136) for the target; its owner is the frame's sender.
                     if packet[20:21] == b"\x3a" and packet[54:55] == b"\x88" and packet[62:78] == address:

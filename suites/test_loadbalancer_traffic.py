@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from pytest_cniconformance.fixtures.services import Services, port
 from pytest_cniconformance.fixtures.vantage import Vantage, client_address_wrong
 from pytest_cniconformance.model.failure import ConformanceFailure, Inconclusive
 from pytest_cniconformance.model.verdict import Probe, Protocol, Verdict
-from pytest_cniconformance.probe.questions import link_owners
+from pytest_cniconformance.probe.questions import LinkOwners, link_owners
 
 pytestmark = pytest.mark.loadbalancer
 
@@ -145,12 +144,19 @@ def test_one_node_answers_for_the_address(
     address = cni_balancers.create("owner").addresses[0]
     cni_balancers.answered(cni_external, address)
 
-    silences = itertools.count(1)
+    asked: list[LinkOwners] = []
 
     def wrong() -> str | None:
-        owners, error = link_owners(cni_grid.agent(cni_external.key), address)
-        if not owners and not error and next(silences) < SILENCES:
+        asked.append(link_owners(cni_grid.agent(cni_external.key), address))
+        owners, error = asked[-1].owners, asked[-1].error
+        if not owners and not error and len(asked) < SILENCES:
             return f"nobody answers for {address}"
+        known = [one.remembered for one in asked if one.remembered]
+        if known and not error and not any(one.owners for one in asked):
+            raise ConformanceFailure(
+                f"nobody answers for {address} on the link of {cni_external.description}: its traffic goes to "
+                f"{known[0]}, which it remembers; other clients do not reach the address"
+            )
         if error or not owners:
             reason = error or "nobody answers there: a router lies between, or routes announce the address"
             raise Inconclusive(

@@ -200,7 +200,20 @@ def http_session(
     return list(answer["statuses"]), str(answer.get("cause", ""))
 
 
-def link_owners(agent: AgentSession, host: str, *, wait_ms: int = 1000) -> tuple[tuple[str, ...], str]:
-    """Return the hardware addresses that answer for ``host`` on the prober's link, or why none could be asked."""
+@dataclass(frozen=True, slots=True)
+class LinkOwners:
+    """Who answers for an address on a link, by hardware addresses.
+
+    ``error`` says why nobody could be asked. ``remembered`` is the one that the prober's kernel has learnt and sends
+    to, which may have ceased to answer.
+    """
+
+    owners: tuple[str, ...]
+    error: str = ""
+    remembered: str = ""
+
+
+def link_owners(agent: AgentSession, host: str, *, wait_ms: int = 1000) -> LinkOwners:
+    """Ask the prober's link who has the address ``host``."""
     answer = agent.request("owners", host=host, wait=wait_ms)
-    return tuple(answer["owners"]), answer["error"]
+    return LinkOwners(tuple(answer["owners"]), answer["error"], answer["remembered"])

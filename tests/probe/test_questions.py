@@ -189,10 +189,20 @@ def test_the_owner_of_an_address_is_found_beside_links_that_are_down(
     agent: AgentSession, network: Network, host: str
 ) -> None:
     """A machine that runs pytest has links of all kinds; a packet socket on one that is down wakes with an error."""
-    wanted = network.run("router", "cat", "/sys/class/net/v1/address").strip()
+    router = network.run("router", "cat", "/sys/class/net/v1/address").strip()
     network.run("a", "ip", "link", "add", "idle", "type", "veth", "peer", "name", "idle-too")
     try:
-        assert questions.link_owners(agent, host) == ((wanted,), "")
-        assert questions.link_owners(agent, host[:-1] + "9") == ((), "")
+        assert questions.link_owners(agent, host).owners == (router,)
+        assert questions.link_owners(agent, host[:-1] + "9") == questions.LinkOwners(())
     finally:
         network.run("a", "ip", "link", "del", "idle")
+
+
+def test_an_owner_that_ceased_to_answer_is_remembered(agent: AgentSession, network: Network) -> None:
+    router = network.run("router", "cat", "/sys/class/net/v1/address").strip()
+    network.run("a", "ip", "neigh", "replace", "10.77.1.1", "lladdr", router, "dev", "eth0", "nud", "stale")
+    network.run("router", "sysctl", "-qw", "net.ipv4.conf.v1.arp_ignore=8")
+    try:
+        assert questions.link_owners(agent, "10.77.1.1") == questions.LinkOwners((), remembered=router)
+    finally:
+        network.run("router", "sysctl", "-qw", "net.ipv4.conf.v1.arp_ignore=0")

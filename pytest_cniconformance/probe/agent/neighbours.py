@@ -14,21 +14,27 @@ from .loop import now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 ARP, IPV6 = 0x0806, 0x86DD
 ROUNDS = 4
+_GETNEIGH, _NEWNEIGH, _DONE, _ERROR = 30, 28, 3, 2  # rtnetlink(7)
+_NDA_DST, _NDA_LLADDR = 1, 2
+_LEARNT = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
 
 
 def link_owners(request: dict[str, Any]) -> dict[str, Any]:
     """Ask every link who has ``host``, four times within ``wait`` milliseconds; return the hardware addresses.
 
     ARP probes (RFC 5227, which leave no trace in caches) or neighbour solicitations (RFC 4861). ``error`` says
-    why nothing could be asked: mostly that the right to open a packet socket (CAP_NET_RAW) is missing.
+    why nothing could be asked: mostly that the right to open a packet socket (CAP_NET_RAW) is missing. ``remembered``
+    is what this host's own neighbour table has: it goes on sending there for a while when nobody answers any more.
     """
     host, wait = request["host"], request.get("wait", 1000) / 1000.0
     six = ":" in host
     links: dict[socket.socket, bytes] = {}
+    found: dict[str, Any] = {"owners": [], "error": "", "remembered": _remembered(host)}
     try:
         for _, device in socket.if_nameindex():
             if device == "lo":
@@ -39,12 +45,46 @@ def link_owners(request: dict[str, Any]) -> dict[str, Any]:
             mac, own = raw.getsockname()[4], _link_local(device)
             if len(mac) == 6 and (own or not six):
                 links[raw] = _solicitation(mac, own, host) if six else _arp_probe(mac, host)
-        return {"owners": _collect(links, host, six, wait), "error": ""}
+        found["owners"] = _collect(links, host, six, wait)
     except OSError as error:
-        return {"owners": [], "error": error.strerror or str(error)}
+        found["error"] = error.strerror or str(error)
     finally:
         for raw in links:
             raw.close()
+    return found
+
+
+def _remembered(host: str) -> str:
+    """Return the hardware address that the kernel has learnt for ``host``, empty if it has none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    address = socket.inet_pton(family, host)
+    query = struct.pack("=IHHII", 28, _GETNEIGH, 0x301, 1, 0) + struct.pack("=B3xiHBB", family, 0, 0, 0, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as table:
+            table.settimeout(1)
+            table.send(query)
+            while True:
+                data = table.recv(1 << 16)
+                while len(data) >= 16:
+                    length, kind = struct.unpack_from("=IH", data)
+                    if kind in (_DONE, _ERROR):
+                        return ""
+                    entry = dict(_attributes(data[28:length]))
+                    (state,) = struct.unpack_from("=H", data, 24)
+                    if kind == _NEWNEIGH and entry.get(_NDA_DST) == address and state & _LEARNT:
+                        return entry.get(_NDA_LLADDR, b"").hex(":")
+                    data = data[(length + 3) & ~3 :]
+    except OSError:
+        return ""  # not allowed to look: then nothing is known
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            return
+        yield kind, data[4:length]
+        data = data[(length + 3) & ~3 :]
 
 
 def _link_local(device: str) -> bytes:

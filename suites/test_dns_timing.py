@@ -50,21 +50,22 @@ def test_two_queries_from_one_socket_are_both_answered(
 ) -> None:
     """A and AAAA sent at once from one socket, as C libraries do, are both answered: neither is lost to the other."""
     service = _service(cni_services, cni_names, "dns-race")
-    name, lost, alone = f"{service.fqdn}.", 0, 0
+    name, torn, alone = f"{service.fqdn}.", 0, 0
     pods = cni_grid.one_per_node()
     for pod in pods:
         agent = cni_grid.agent(pod.key)
         alone += sum(lookups(agent, name, PAIRS, types=[cni_names.kind], wait_ms=1000).lost.values())
-        lost += sum(lookups(agent, name, PAIRS, types=["A", "AAAA"], wait_ms=1000).lost.values())
+        # The race takes one of the two. What takes both is a stall or loss, which other checks are about.
+        torn += lookups(agent, name, PAIRS, types=["A", "AAAA"], wait_ms=1000).torn
     total = PAIRS * len(pods)
-    if lost <= LOST_PAIRS:
+    if torn <= LOST_PAIRS:
         return
     if alone > LOST_PAIRS:
         raise Inconclusive(
-            f"single queries are lost too ({alone} of {total}, of pairs {lost}): no race, but loss"
+            f"single queries are lost too ({alone} of {total}, of pairs one in {torn}): no race, but loss"
         )
     raise ConformanceFailure(
-        f"{lost} of {total} pairs of queries lost an answer, of single queries {alone}: "
+        f"of {torn} of {total} pairs of queries one answer was lost, of single queries {alone}: "
         "each costs a program the 5 s of its resolver's timeout"
     )
 

@@ -67,10 +67,14 @@ class ResolverConfig:
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """Many lookups: microseconds each (None: unanswered), lost answers by type, answers by response code."""
+    """Many lookups: microseconds each (None: unanswered), lost answers by type, answers by response code.
+
+    ``torn`` are those whose types were asked together, of which one was answered and another was not.
+    """
 
     samples: tuple[float | None, ...]
     lost: dict[str, int]
+    torn: int
     rcodes: dict[str, int]
 
 
@@ -141,4 +145,4 @@ def lookups(
         wait=wait_ms,
         timeout=30.0 + count * wait_ms / 1000,
     )
-    return Lookups(tuple(answer["samples"]), answer["lost"], answer["rcodes"])
+    return Lookups(tuple(answer["samples"]), answer["lost"], answer["torn"], answer["rcodes"])

@@ -49,6 +49,10 @@ def reply(data, tcp):
     return answer.pack()
 class Udp(socketserver.BaseRequestHandler):
     def handle(self):
+        name = str(DNSRecord.parse(self.request[0]).q.qname)
+        kind = QTYPE[DNSRecord.parse(self.request[0]).q.qtype]
+        if name == "silent.test." or (name == "torn.test." and kind == "AAAA"):
+            return
         self.request[1].sendto(reply(self.request[0], False), self.client_address)
 class Tcp(socketserver.StreamRequestHandler):
     def handle(self):
@@ -139,3 +143,20 @@ def test_malformed_answers_are_errors_not_crashes(cut: int) -> None:
         dns_parse(data[:cut])
     with pytest.raises(ValueError, match="points to itself"):
         dns_name(b"\xc0\x00", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "lost", "torn"),
+    [
+        ("web.svc.cluster.local.", {}, 0),
+        ("torn.test.", {"AAAA": 3}, 3),
+        ("silent.test.", {"A": 3, "AAAA": 3}, 0),
+    ],
+)
+def test_pairs_that_lost_one_answer_are_told_from_those_that_lost_both(
+    fleet: Fleet, server: str, name: str, lost: dict[str, int], torn: int
+) -> None:
+    options = {"n": 3, "types": ["A", "AAAA"], "wait": 200}
+    found = fleet.request("x/a", "lookups", name=name, server=server, **options)
+    assert (found["lost"], found["torn"]) == (lost, torn)
+    assert [took is None for took in found["samples"]] == [bool(lost)] * 3

@@ -21,21 +21,23 @@ async def op_lookups(loop: Loop, request: dict[str, Any]) -> dict[str, Any]:
     """Look ``name`` up ``n`` times over UDP, ``parallel`` at a time, one datagram per query, none repeated.
 
     A sample is the microseconds until every type in ``types`` was answered, all asked from one socket as C
-    libraries do; None where an answer did not come within ``wait`` milliseconds. ``rcodes`` counts answers.
+    libraries do; None where an answer did not come within ``wait`` milliseconds. ``torn`` counts those of which one
+    answer came and another did not. ``rcodes`` counts answers.
     """
     server = request.get("server") or next(iter(resolv_conf()["nameservers"]), "127.0.0.1")
     address, wait = (server, request.get("port", 53)), request.get("wait", 2000) / 1000.0
     types, samples = request.get("types", ["A"]), []
     lost: dict[str, int] = {}
     rcodes: dict[str, int] = {}
-    left = request["n"]
+    left, torn = request["n"], 0
 
     async def work() -> None:
-        nonlocal left
+        nonlocal left, torn
         while left > 0:
             left -= 1
             took, missing, codes = await _together(loop, address, request["name"], types, wait)
             samples.append(took)
+            torn += 0 < len(missing) < len(types)
             for kind in missing:
                 lost[kind] = lost.get(kind, 0) + 1
             for code in codes:
@@ -43,7 +45,7 @@ async def op_lookups(loop: Loop, request: dict[str, Any]) -> dict[str, Any]:
 
     for task in [loop.spawn(work()) for _ in range(max(1, request.get("parallel", 1)))]:
         await loop.join(task)
-    return {"samples": samples, "lost": lost, "rcodes": rcodes, "server": server}
+    return {"samples": samples, "lost": lost, "torn": torn, "rcodes": rcodes, "server": server}
 
 
 async def _together(

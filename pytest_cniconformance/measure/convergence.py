@@ -160,12 +160,14 @@ def row(
     values = sorted(s.last * 1000 for s in samples if s.last is not None)
     if profile is None or not values:
         return made
-    results = tuple(_judge(objective, values, made.path) for objective in profile.for_path(made.path))
+    # Both directions have the same objective; whoever reads the verdict wants to know which one missed it.
+    name = f"{made.path}, {traffic}"
+    results = tuple(_judge(objective, values, name) for objective in profile.for_path(made.path))
     return Convergence(**{**{name: getattr(made, name) for name in made.__slots__}, "slos": results})
 
 
-def _judge(objective: Slo, microseconds: list[float], path: str) -> SloResult:
-    named = Slo(path, objective.percentile, objective.limit_ms)
+def _judge(objective: Slo, microseconds: list[float], name: str) -> SloResult:
+    named = Slo(name, objective.percentile, objective.limit_ms)
     return slo.judge(named, stats.percentile_interval(microseconds, objective.percentile), len(microseconds))
 
 

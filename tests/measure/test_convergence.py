@@ -146,3 +146,9 @@ def test_an_objective_needs_the_samples_to_judge_it() -> None:
     ]
     few = row("update", "ingress", Change.DENY, fast[:3], profile=profile).slos
     assert [r.verdict for r in few] == [SloVerdict.INCONCLUSIVE]
+
+
+def test_a_verdict_names_the_direction_that_it_is_about() -> None:
+    samples = [ConvergenceSample(first=1, last=20.0)] * 6
+    (found,) = row("update", "egress", Change.DENY, samples, profile=load_profile("default")).slos
+    assert found.objective.startswith("policy-convergence/update/deny, egress: p50")

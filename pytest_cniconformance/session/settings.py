@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.kube.loadbalancers import address_range
+from pytest_cniconformance.measure.slo import load_profile
 from pytest_cniconformance.model.failure import UsageError
 from pytest_cniconformance.model.timeouts import Timeouts
 from pytest_cniconformance.options import OPTIONS
@@ -120,6 +121,8 @@ def resolve(config: pytest.Config) -> Settings:
         raise UsageError(f"--cni-kubeconfig={kubeconfig}: no such file")
     external = raw["external"] or "auto"
     describe_vantage(external, provided=False)
+    slo = raw["slo"] or "default"
+    load_profile(slo)  # a mistake in the file is said now, not by the checks that measure, late or never
     return Settings(
         cni=raw["name"].lower(),
         cluster=cluster,
@@ -129,7 +132,7 @@ def resolve(config: pytest.Config) -> Settings:
         report=Path(raw["report"] or "cni-report"),
         require=require,
         keep=raw["keep"] or "never",
-        slo=raw["slo"] or "default",
+        slo=slo,
         timeouts=Timeouts().scaled(_number(raw["timeout-scale"], 1.0, "--cni-timeout-scale", minimum=0.1)),
         external=external,
         external_names=tuple(_words(raw["external-names"] or "")),

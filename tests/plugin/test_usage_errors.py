@@ -23,6 +23,14 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
         (["--cni=calico", "--cni-lab-fault=x"], "*--cni-lab-fault needs --cni-cluster=lab*"),
         (["--cni=calico", "--cni-kubeconfig=/nowhere/config"], "*/nowhere/config: no such file*"),
         (["--cni=calico", "--cni-external=moon"], "*--cni-external=moon: use auto, runner, node:NAME or*"),
+        (
+            ["--cni=calico", "--cni-cluster=lab", "--cni-slo=mlops"],
+            "*unknown SLO profile 'mlops'*mlops-seed*",
+        ),
+        (
+            ["--cni=calico", "--cni-cluster=lab", "--cni-slo=slo.toml"],
+            "*cannot read the SLO profile slo.toml*",
+        ),
         (["--cni=antrea", "--cni-cluster=lab"], "*antrea*flannel*calico*cilium*"),
         (["--cni=auto", "--cni-cluster=lab"], "*--cni=auto*"),
     ],

@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     _Loader = yaml.SafeLoader
 else:  # libyaml is ten times as fast; wheels of PyYAML have it
     _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_MANY_NODES, _MANY_TIMES = 400_000, 10
+"""Above so many nodes aliases may not make more than so many times what is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +104,13 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _yaml(text: str, name: str) -> Reading:
     loader = _Manifests(text)
     found = Reading()
+    anchors = "&" in text  # where there is none there is no alias, and nothing to count
     try:
         while loader.check_node():
             node = loader.get_node()
             assert node is not None
+            if anchors:
+                _check_aliases(node)
             value = loader.construct_document(node)
             if value is not None:
                 found.documents.append(Document(value, f"{name}:{node.start_mark.line + 1}"))
@@ -114,6 +122,39 @@ def _yaml(text: str, name: str) -> Reading:
     finally:
         loader.dispose()
     return found
+
+
+def _check_aliases(document: yaml.Node) -> None:
+    """Refuse what Go's YAML refuses too: an alias within what it stands for, and aliases that multiply.
+
+    Python holds a node once, however often aliases repeat it; whoever walks the value would not come to an end.
+    """
+    sizes: dict[int, int] = {}
+    open_: set[int] = set()
+    written = 1
+
+    def size(node: yaml.Node) -> int:
+        """Return how many nodes this one is when each alias is written out."""
+        nonlocal written
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        if id(node) in open_:
+            raise _refused("an alias stands within its own anchor", node)
+        if id(node) not in sizes:
+            open_.add(id(node))
+            inside = chain.from_iterable(node.value) if isinstance(node, yaml.MappingNode) else node.value
+            parts = [size(part) for part in inside]
+            open_.remove(id(node))
+            written += len(parts)
+            sizes[id(node)] = 1 + sum(parts)
+        return sizes[id(node)]
+
+    if size(document) > max(_MANY_NODES, _MANY_TIMES * written):
+        raise _refused("aliases repeat their anchors too often", document)
+
+
+def _refused(reason: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, reason, node.start_mark)
 
 
 class _Manifests(_Loader):

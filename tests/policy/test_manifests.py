@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ from pytest_cniconformance.policy import manifests
 from pytest_cniconformance.policy.builders import Obj, to_yaml
 from pytest_cniconformance.policy.inventory import Inventory, take_stock
 from pytest_cniconformance.policy.manifests import Document, read_text
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 10)}]\n" for before, name in pairwise("abcdefg")
+)
+"""A hundred values that count ten million."""
 
 
 @pytest.fixture(params=["libyaml", "python"])
@@ -43,6 +49,7 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
         ("a: [~, null, ]", {"a": [None, None]}),
         ("1: a\ntrue: b\n2.5: c\nn: d", {"1": "a", "true": "b", "2.5": "c", "n": "d"}),
         ("a: &x {b: 1, c: 2}\nd: {<<: *x, c: 3}", {"a": {"b": 1, "c": 2}, "d": {"b": 1, "c": 3}}),
+        ("a: &x [1]\nb: [*x, *x]\nc: *x", {"a": [1], "b": [[1], [1]], "c": [1]}),
     ],
 )
 def test_scalars_and_keys_are_read_as_go_reads_them(text: str, value: object) -> None:
@@ -82,6 +89,8 @@ def test_notes_name_each_ambiguous_word_once() -> None:
         ("a: !thing 1", "f:1: invalid YAML: could not determine a constructor"),
         ("a: !!python/name:os.system", "f:1: invalid YAML: could not determine a constructor"),
         ("a: *b", "f:1: invalid YAML: found undefined alias"),
+        ("a: 1\nb: &c [*c]", "f:2: invalid YAML: an alias stands within its own anchor"),
+        (BOMB, "f:1: invalid YAML: aliases repeat their anchors too often"),
         ("a: 1\nb: \x01", "f:2: invalid YAML"),
         ("[" * 100_000, "nested too deeply|invalid YAML"),
     ],

@@ -20,12 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except (UsageError, ClusterError) as error:
-        print(f"cniconformance {arguments.command}: {error}", file=sys.stderr)
+        print(f"cniconformance {arguments.command}: {_in_own_options(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         return 0
+
+
+def _in_own_options(message: str) -> str:
+    """Return a message about a connection, which names pytest's options, with those of this command."""
+    from pytest_cniconformance.kube.errors import CHOOSE_ANOTHER
+
+    message = message.replace(
+        CHOOSE_ANOTHER, "Choose another cluster with --kubeconfig=PATH or --context=NAME"
+    )
+    return message.replace("--cni-kubeconfig", "--kubeconfig").replace("--cni-context", "--context")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose a cluster, the same as pytest's."""
+    """Add the options that choose a cluster: pytest's, without ``cni-``."""
     parser.add_argument(
         "--kubeconfig", metavar="PATH", help="kubeconfig file (default: KUBECONFIG, ~/.kube/config)"
     )

@@ -33,7 +33,7 @@ from pytest_cniconformance.lab.node.context import Cluster
 from pytest_cniconformance.lab.node.kubelet import Kubelet
 from pytest_cniconformance.lab.node.netns import NetnsSockets
 from pytest_cniconformance.lab.node.nodeobject import node_object, ready_condition
-from pytest_cniconformance.lab.node.rootfs import interpreter_path
+from pytest_cniconformance.lab.node.rootfs import container_path, interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Assembly:
             token=self._pod_token,
             cluster_dns=system.dns_addresses(self._families),
             upstream_dns=tuple(outside_address(family) for family in self._families),
-            path=f"{interpreter_path()}:{_SYSTEM_PATH}",
+            path=container_path(_SYSTEM_PATH),
             rootless=rootless,
             faults=self._faults,
         )
@@ -198,8 +198,13 @@ class Assembly:
 
     def _start_outside(self) -> None:
         """Start the name server of the outside host."""
-        python = f"{interpreter_path()}/python3"
-        argv = [python, "-I", "-S", outside.__file__, *(outside_address(family) for family in self._families)]
+        argv = [
+            interpreter(),
+            "-I",
+            "-S",
+            outside.__file__,
+            *(outside_address(family) for family in self._families),
+        ]
 
         async def serve() -> None:
             code, _, err = await self._runner.run(argv, netns=OUTSIDE)

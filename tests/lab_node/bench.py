@@ -21,7 +21,7 @@ from pytest_cniconformance.lab.node.agents import Agents
 from pytest_cniconformance.lab.node.context import Cluster
 from pytest_cniconformance.lab.node.kubelet import Kubelet
 from pytest_cniconformance.lab.node.netns import NetnsSockets
-from pytest_cniconformance.lab.node.rootfs import interpreter_path
+from pytest_cniconformance.lab.node.rootfs import container_path
 from pytest_cniconformance.lab.node.runner import ZygoteRunner
 from pytest_cniconformance.lab.node.zygote import fork_zygote
 
@@ -102,7 +102,7 @@ class Bench:
             token=lambda pod: f"token-of-{pod['metadata']['namespace']}-default",
             cluster_dns=("10.96.0.10",),
             upstream_dns=("172.30.2.1",),
-            path=f"{interpreter_path()}:{SYSTEM_PATH}",
+            path=container_path(SYSTEM_PATH),
             faults=faults,
         )
         allocator = Allocator(self.plan, faults, annotation=ASKED_BY)

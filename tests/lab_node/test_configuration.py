@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_cniconformance.lab.node.rootfs import interpreter
 from tests.lab_node.bench import Bench, on_bench
 
 if TYPE_CHECKING:
@@ -244,6 +247,22 @@ def test_run_as_non_root_without_a_user_is_refused() -> None:
             return state.get("reason") == "CreateContainerConfigError" and "runAsNonRoot" in state["message"]
 
         await bench.until("p", refused)
+
+    on_bench(check)
+
+
+def test_python3_is_the_interpreter_of_the_lab() -> None:
+    prefix = Path(sys.base_prefix).resolve()
+
+    async def check(bench: Bench) -> None:
+        bench.pod("p", container={"securityContext": {"runAsUser": 65534}})
+        await bench.ready("p")
+        code = "import sys; print(sys.version); print(sys.base_prefix)"
+        status, out, err = await bench.exec("p", "python3", "-I", "-c", code)
+        assert status == 0, err
+        assert out.decode() == f"{sys.version}\n{prefix}\n"
+        _, out, _ = await bench.exec("p", "sh", "-c", "readlink -f $(command -v python3)")
+        assert out.decode().strip() == interpreter()
 
     on_bench(check)
 

@@ -31,9 +31,18 @@ _OWN_FILES = ("resolv.conf", "hosts", "hostname")
 _HIDDEN_PARENTS = ("/root", "/home", "/mnt", "/media", "/run", "/tmp")
 
 
-def interpreter_path() -> str:
-    """Return the directory of the real ``python3`` behind any virtual environment."""
-    return str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve().parent)
+PYTHON_PATH = "/etc/.lab/bin"
+"""Where containers find ``python3``: the interpreter of the lab itself, whatever the host calls that name."""
+
+
+def interpreter() -> str:
+    """Return the real interpreter behind any virtual environment."""
+    return str(Path(getattr(sys, "_base_executable", None) or sys.executable).resolve())
+
+
+def container_path(system: str) -> str:
+    """Return the PATH of containers; ``system`` is what follows the lab's own interpreter."""
+    return f"{PYTHON_PATH}:{Path(interpreter()).parent}:{system}"
 
 
 def build_template() -> None:
@@ -79,6 +88,10 @@ def _build_etc(target: str) -> None:
         os.symlink(link, f"{target}/{entry.name}")
     for name in _OWN_FILES:
         Path(target, name).touch()
+    # The host's python3 may be another version than the lab's, or not be there at all.
+    programs = target + PYTHON_PATH.removeprefix("/etc")
+    os.makedirs(programs, 0o755)
+    os.symlink(interpreter(), f"{programs}/python3")
 
 
 def _build_dev(target: str) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import allure_commons
 from allure_commons.model2 import Label, Link, Parameter, StatusDetails
 
+from pytest_cniconformance.report.allure import short_parameter
+
 if TYPE_CHECKING:
     from pytest_cniconformance.report.allure import AllureFacts
 
@@ -58,10 +60,16 @@ class AllureAdapter:
         result.status = facts.status
         details = result.statusDetails or StatusDetails()
         details.message = facts.message or details.message
+        # allure-pytest's is the traceback of the check, unredacted; what a verdict rests on says more.
+        details.trace = facts.trace or None
         details.known, details.flaky = facts.known or None, facts.flaky or None
         result.statusDetails = details if details.message or facts.known or facts.flaky else None
-        result.parameters = [p for p in result.parameters if p.name != "cni"]
+        result.parameters = [
+            p for p in result.parameters if p.name != "cni" and short_parameter(str(p.value))
+        ]
         result.parameters.append(Parameter(name="cni", value=facts.cni))
+        if hasattr(result, "titlePath"):  # allure-pytest 2.15; the tree of Allure 3
+            result.titlePath = list(facts.title_path)
         result.labels = [label for label in result.labels if label.name not in _OWNED_LABELS]
         result.labels += [Label(name=name, value=value) for name, value in facts.labels]
         result.links += [Link(type="link", url=url, name=name) for url, name in facts.links]

@@ -125,7 +125,9 @@ class CheckHooks:
         if report.when == "teardown" and self._allure is not None and _RECORD in item.stash:
             from pytest_cniconformance.report.allure import facts
 
-            self._allure.enrich(facts(item.stash[_RECORD], self._config.stash[RUN].cni))
+            record = item.stash[_RECORD]
+            required = fails(Judged(record.outcome), requirement_of(item), self._settings.require)
+            self._allure.enrich(facts(record, self._config.stash[RUN].cni, required=required))
         return report
 
     def _record(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:

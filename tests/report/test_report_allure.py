@@ -13,6 +13,7 @@ import sample
 from pytest_cniconformance.model.requirement import Outcome
 from pytest_cniconformance.report import allure
 from pytest_cniconformance.report.grid import matrix_text
+from pytest_cniconformance.report.record import CniInfo
 from pytest_cniconformance.report.view import EMULATED
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def test_parameters_are_part_of_the_identity() -> None:
     six = dataclasses.replace(check, nodeid=f"{check.nodeid}[ipv6]")
     assert allure.facts(six, "calico").full_name == "cniconformance:NP-AND-1[ipv6]"
     assert allure.facts(six, "calico").test_case_id != allure.facts(check, "calico").test_case_id
+    case = dataclasses.replace(check, nodeid=f"{check.nodeid}[{check.id}]")
+    assert allure.facts(case, "calico").full_name == "cniconformance:NP-AND-1"
 
 
 def test_every_outcome_has_a_status_and_only_passing_ones_pass() -> None:
@@ -49,20 +52,33 @@ def test_every_outcome_has_a_status_and_only_passing_ones_pass() -> None:
     }
     assert {o for o, status in statuses.items() if status == "passed"} == {Outcome.PASSED, Outcome.FLAKY}
     assert statuses[Outcome.ERROR] == "broken"
-    assert statuses[Outcome.NOT_ENFORCED] not in ("passed", "skipped")
+    # Allure's pass rate knows passed, failed and broken: what is not enforced must lower it.
+    assert statuses[Outcome.NOT_ENFORCED] == statuses[Outcome.INCONCLUSIVE] == "broken"
+
+
+def test_what_is_required_fails_in_allure_too() -> None:
+    for outcome in (Outcome.NOT_ENFORCED, Outcome.NOT_SUPPORTED):
+        check = dataclasses.replace(CHECKS["NP-AND-1"], outcome=outcome)
+        facts = allure.facts(check, "x", required=True)
+        assert facts.status == "failed"
+        assert _categories_of(facts) == [str(outcome).replace("-", " ").capitalize()]
+    assert allure.facts(CHECKS["NP-AND-1"], "x", required=True).status == "failed"
+
+
+def _categories_of(facts: allure.AllureFacts) -> list[object]:
+    return [
+        category["name"]
+        for category in allure.categories()
+        if facts.status in category["matchedStatuses"]  # type: ignore[operator]
+        and re.fullmatch(str(category["messageRegex"]), facts.message)
+    ]
 
 
 def test_categories_match_the_messages_of_their_outcome_alone() -> None:
     for outcome in Outcome:
         facts = allure.facts(dataclasses.replace(CHECKS["NP-AND-1"], outcome=outcome), "x")
-        matching = [
-            category["name"]
-            for category in allure.categories()
-            if facts.status in category["matchedStatuses"]  # type: ignore[operator]
-            and re.fullmatch(str(category["messageRegex"]), facts.message)
-        ]
         expected = outcome not in (Outcome.PASSED, Outcome.FLAKY, Outcome.SKIPPED)
-        assert len(matching) == expected, outcome
+        assert len(_categories_of(facts)) == expected, outcome
 
 
 def test_run_files_say_environment_and_executor(tmp_path: Path) -> None:
@@ -76,6 +92,20 @@ def test_run_files_say_environment_and_executor(tmp_path: Path) -> None:
     executor = json.loads((tmp_path / "executor.json").read_text())
     assert executor["buildUrl"] == "https://github.com/a/b/actions/runs/7"
     assert json.loads((tmp_path / "categories.json").read_text())
+
+
+def test_runs_of_two_cnis_in_one_directory_are_both_named(tmp_path: Path) -> None:
+    run = sample.calico_run()
+    other = dataclasses.replace(run, cni=CniInfo(requested="cilium", version="1.18"))
+    for record in (run, other, run):
+        allure.write_run_files(tmp_path, record, {})
+    properties = dict(
+        line.split("=", 1) for line in (tmp_path / "environment.properties").read_text().splitlines()
+    )
+    assert properties["CNI"] == "calico v3.31.2 | cilium 1.18"
+    assert properties["Provider"] == EMULATED
+    executor = json.loads((tmp_path / "executor.json").read_text())
+    assert executor["reportName"] == "CNI conformance of calico, cilium"
 
 
 def test_a_matrix_as_text_marks_what_is_unexpected() -> None:
@@ -112,7 +142,10 @@ def _results(pytester: pytest.Pytester, cni: str, folder: str) -> dict[str, Any]
     pytester.makeconftest(CONFTEST.format(record=CHECKS["NP-AND-1"].to_json(), cni=cni))
     module = pytester.path / folder / "test_it.py"
     module.parent.mkdir(exist_ok=True)
-    module.write_text("def test_check():\n    assert False, 'leak'\n\ndef test_other():\n    pass\n")
+    module.write_text(
+        "import pytest\n\n@pytest.mark.parametrize('short, long', [(4, 'x' * 99)])\n"
+        "def test_check(short, long):\n    assert False, 'leak'\n\ndef test_other():\n    pass\n"
+    )
     out = pytester.path / f"allure-{folder}-{cni}"
     pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", f"--alluredir={out}", str(module)
@@ -134,7 +167,10 @@ def test_real_results_carry_stable_ids_and_evidence(pytester: pytest.Pytester) -
     assert check["testCaseId"] == there["check"]["testCaseId"] == cilium["check"]["testCaseId"]
     assert check["status"] == "failed"
     assert check["statusDetails"]["message"].startswith("failed: 2 of 243 cells leak")
-    assert {"name": "cni", "value": "calico"} in check["parameters"]
+    assert check["statusDetails"]["trace"].startswith("x/b → y/a:80/TCP expected denied")
+    assert "assert False" not in check["statusDetails"]["trace"]
+    assert check["parameters"] == [{"name": "short", "value": "4"}, {"name": "cni", "value": "calico"}]
+    assert check.get("titlePath", ["calico", "netpol", "peers"]) == ["calico", "netpol", "peers"]
     labels = {(label["name"], label["value"]) for label in check["labels"]}
     assert {("feature", "NetworkPolicy"), ("severity", "critical"), ("suite", "netpol")} <= labels
     assert check["links"][0]["url"].startswith("https://kubernetes.io/")

@@ -35,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     import os
 
+    if config.getoption("cni_name") == "":
+        # Mostly an unset variable of a pipeline: all checks would be skipped, and the run would pass.
+        raise pytest.UsageError("--cni= names no CNI: use --cni=calico, --cni=auto, … (see pytest --help)")
     chosen = config.getoption("cni_name") or os.environ.get("CNI_NAME") or config.getini("cni_name")
     if chosen:
         from pytest_cniconformance.session import activate

@@ -16,6 +16,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--cni="], "*--cni= names no CNI*"),
         (["--cni=callico"], "*callico*calico*"),
         (["--cni=calico"], "*--cni-cluster=*lab*"),
         (["--cni=calico", "--cni-require=l8"], "*--cni-require=l8*known capabilities*"),

@@ -31,6 +31,11 @@ def write_text(path: Path, text: str) -> Path:
     return path
 
 
+def check_writable(directory: Path) -> None:
+    """Create the directory and raise UsageError now if files cannot be written to it later."""
+    write_text(directory / ".writable", "").unlink()
+
+
 def _umask() -> int:
     value = os.umask(0)
     os.umask(value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_cniconformance.model.failure import UsageError
+from pytest_cniconformance.report.atomic import check_writable
 from pytest_cniconformance.session.assemble import assemble
 from pytest_cniconformance.session.cluster import ClusterSession
 from pytest_cniconformance.session.progress import Progress
@@ -46,8 +47,9 @@ class ControllerHooks:
         """Acquire the cluster before xdist starts workers and before the header is printed."""
         if self._config.option.collectonly:
             return
-        self._cluster = cluster = ClusterSession(self._settings)
         try:
+            check_writable(self._settings.report)
+            self._cluster = cluster = ClusterSession(self._settings)
             self._config.stash[RUN] = cluster.start()
         except UsageError as error:
             raise pytest.UsageError(str(error)) from None
@@ -121,6 +123,9 @@ class ControllerHooks:
                 selection=self._selection.text(),
             )
             self._write(self._record, cluster)
+            if self._troubles and session.exitstatus == pytest.ExitCode.OK:
+                # A pipeline must not take the reports of an earlier run for those of this one.
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
         return result
 
     def _write(self, record: RunRecord, cluster: ClusterSession) -> None:

@@ -32,11 +32,16 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
             ["--cni=calico", "--cni-cluster=lab", "--cni-slo=slo.toml"],
             "*cannot read the SLO profile slo.toml*",
         ),
+        (
+            ["--cni=calico", "--cni-cluster=lab", "--cni-report=file"],
+            "*cannot write file/*choose another --cni-report=DIR*",
+        ),
         (["--cni=antrea", "--cni-cluster=lab"], "*antrea*flannel*calico*cilium*"),
         (["--cni=auto", "--cni-cluster=lab"], "*--cni=auto*"),
     ],
 )
 def test_bad_input_is_one_message(pytester: pytest.Pytester, arguments: list[str], message: str) -> None:
+    (pytester.path / "file").touch()
     result = pytester.runpytest_subprocess(*arguments, timeout=60)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])

@@ -127,6 +127,11 @@ class Connection:
                     client_configuration=configuration,
                 )
         except Exception as error:
+            if missing := self.selected.missing_files():
+                raise UsageError(
+                    f"cannot load the credentials of {where}: {' and '.join(missing)} in its kubeconfig "
+                    "names a file that does not exist or cannot be read"
+                ) from None
             # The loader's errors may quote a whole user entry: only their type is fit to show.
             raise UsageError(
                 f"cannot load the credentials of {where}: {type(error).__name__} while reading its cluster and "

@@ -18,6 +18,7 @@ import yaml
 from ..model.failure import UsageError
 from .errors import CHOOSE_ANOTHER
 
+_FILE_KEYS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -36,6 +37,15 @@ class Selected:
     def in_cluster(self) -> bool:
         """Whether the service account of this pod is used in place of a kubeconfig."""
         return not self.paths
+
+    def missing_files(self) -> list[str]:
+        """Return the keys, never the values, whose files cannot be read."""
+        return [
+            key
+            for entry in (self.cluster, self.user)
+            for key in _FILE_KEYS
+            if isinstance(entry.get(key), str) and not os.access(entry[key], os.R_OK)
+        ]
 
 
 def candidates(kubeconfig: str | None) -> tuple[list[Path], str]:
@@ -71,7 +81,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _absolute(entry: dict[str, Any], base: Path) -> dict[str, Any]:
     """Return ``entry`` with its file references made absolute, as kubectl reads them."""
     result = dict(entry)
-    for key in ("certificate-authority", "client-certificate", "client-key", "tokenFile"):
+    for key in _FILE_KEYS:
         value = result.get(key)
         if isinstance(value, str) and value:
             result[key] = str(base / value)

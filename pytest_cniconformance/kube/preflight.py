@@ -128,6 +128,12 @@ def _reachable(kube: KubeClient) -> Iterator[Finding]:
     except Forbidden:
         yield Finding("API server", True, "error", f"{where} answers, its version is not shown to this login")
         return
+    except NotFound:
+        remedy = "check the server's address in the kubeconfig, its path included"
+        yield Finding(
+            "API server", False, "error", f"{where} answers, but is no Kubernetes API server", remedy
+        )
+        return
     except KubeError as error:
         yield Finding("API server", False, "error", str(error))
         return

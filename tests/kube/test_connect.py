@@ -121,6 +121,17 @@ def test_refused_credentials_are_a_usage_error(api: FakeApi, write_config: Write
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("where", "key"),
+    [("clusters", "certificate-authority"), ("users", "client-certificate"), ("users", "client-key")],
+)
+def test_a_file_that_is_missing_is_named_by_its_key(write_config: Write, where: str, key: str) -> None:
+    document = kubeconfig("https://127.0.0.1:1")
+    document[where][0][where.removesuffix("s")] |= {key: "/nowhere/file"}
+    with pytest.raises(UsageError, match=f"{key} in its kubeconfig names a file that does not exist"):
+        KubeClient.connect(write_config(document))
+
+
 def test_a_rotated_token_is_read_again(api: FakeApi, write_config: Write, tmp_path: Path) -> None:
     document = kubeconfig(api.url)
     (tmp_path / "token").write_text("old\n")

@@ -232,6 +232,15 @@ def test_a_dead_api_server_is_the_only_finding(cluster: FakeApi, kube: KubeClien
     assert "--cni-cluster=kind|lab" in findings[0].message
 
 
+def test_what_is_no_api_server_is_called_that(cluster: FakeApi, kube: KubeClient) -> None:
+    kube._version = None
+    cluster.on("GET", "/version", lambda h, r: h.fail(404, "", "<h1>Not found</h1>"), times=9)
+    [found] = find(preflight(kube), "API server")
+    assert found.blocking
+    assert found.message.endswith("answers, but is no Kubernetes API server")
+    assert "address" in found.remedy
+
+
 def test_old_and_new_releases_are_warned_about(cluster: FakeApi, kube: KubeClient) -> None:
     kube._version = {"major": "1", "minor": "24+", "gitVersion": "v1.24.9-gke"}
     assert find(preflight(kube), "Kubernetes version")[0].message == "v1.24.9-gke is outside 1.27 to 1.37"

@@ -69,6 +69,8 @@ def test_typed_objects_parse(kube: Any, namespace: str, running: str) -> None:
     core.delete_namespaced_pod("p", namespace)
 
 
+# ApiException of kubernetes before 34 asks urllib3 for what 2.0 deprecates.
+@pytest.mark.filterwarnings("ignore:HTTPResponse.getheaders:DeprecationWarning")
 def test_typed_models_can_be_sent(kube: Any, namespace: str) -> None:
     core = client.CoreV1Api(kube)
     body = client.V1ConfigMap(metadata=client.V1ObjectMeta(name="typed"), data={"a": "b"})

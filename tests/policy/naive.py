@@ -39,7 +39,7 @@ class World:
 
 def world_of(objs: list[dict[str, Any]], outside: dict[str, str]) -> World:
     """Read objects; ``outside`` maps addresses to families."""
-    world = World([], {}, {ip: End("ip", {family: ip}) for ip, family in outside.items()})
+    world = World([], {}, {ip: End("ip", {version: ip}) for ip, version in outside.items()})
     for o in objs:
         meta = o["metadata"]
         if o["kind"] == "NetworkPolicy":

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -84,14 +85,16 @@ def _ranges(text: str) -> list[str]:
     return words
 
 
-def _number(text: str | None, default: float, flag: str, *, minimum: float) -> float:
+def _number(text: str | None, default: float, flag: str, *, minimum: float, whole: bool = False) -> float:
     if text is None:
         return default
     try:
         number = float(text)
     except ValueError:
         raise UsageError(f"{flag}={text}: not a number") from None
-    if not minimum <= number < float("inf"):
+    if not math.isfinite(number) or (whole and not number.is_integer()):
+        raise UsageError(f"{flag}={text}: not a {'whole' if whole else 'finite'} number")
+    if number < minimum:
         raise UsageError(f"{flag}={text}: must be at least {minimum:g}")
     return number
 
@@ -138,7 +141,7 @@ def resolve(config: pytest.Config) -> Settings:
         external_names=tuple(_words(raw["external-names"] or "")),
         lb_addresses=tuple(_ranges(raw["lb-addresses"] or "")),
         lab_faults=tuple(raw["lab-fault"] or ()),
-        lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1)),
+        lab_nodes=int(_number(raw["lab-nodes"], 3, "--cni-lab-nodes", minimum=1, whole=True)),
         lab_families=families,
         random=_random(raw["random"]),
         seed=_seed(raw),
@@ -148,14 +151,12 @@ def resolve(config: pytest.Config) -> Settings:
 
 
 def _random(text: str | None) -> int:
-    count = _number(text, 0, "--cni-random", minimum=1) if text is not None else 0
-    if count != int(count):
-        raise UsageError(f"--cni-random={text}: not a whole number")
+    count = int(_number(text, 0, "--cni-random", minimum=1, whole=True))
     if count and importlib.util.find_spec("hypothesis") is None:
         raise UsageError(
             "--cni-random needs Hypothesis: pip install 'pytest-cniconformance[random]' (or 'hypothesis>=6.100')"
         )
-    return int(count)
+    return count
 
 
 def _seed(raw: dict[str, Any]) -> int:

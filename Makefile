@@ -26,7 +26,7 @@ lint: $(VENV)/.ready
 unit: $(VENV)/.ready
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-faults: $(VENV)/.ready ## every fault of the lab, of which `make test` takes one in three
+faults: $(VENV)/.ready ## every fault of the lab, of which `make test` takes one in five
 	CNI_EVERY_NTH_FAULT=1 $(BIN)/pytest -n 2 --dist worksteal tests/e2e/test_faults.py $(ARGS)
 
 bench: $(VENV)/.ready ## print the figures of the README

@@ -19,7 +19,7 @@ from tests.e2e.running import Lab
 
 NEEDS_SCTP = {"NP-SCTP-1", "NP-SCTP-2"}
 """Kernels that CI runs on lack SCTP; what would catch a fault there is `not-supported`."""
-EVERY = int(os.environ.get("CNI_EVERY_NTH_FAULT", "3"))
+EVERY = int(os.environ.get("CNI_EVERY_NTH_FAULT", "5"))
 """A run takes seconds of two processors; all of them (``make faults``, 1) take longer than people wait for a gate."""
 NODEIDS = {entry.requirement.id: entry.nodeid for entry in entries()}
 

@@ -147,8 +147,8 @@ def _last_from(grid: Grid, flow: Hold, wanted: str) -> None:
     grid.eventually(f"datagrams are answered by {wanted}", wrong)
 
 
-def _all_alive(grid: Grid, flows: list[Hold], exchanges: int = 1) -> None:
-    """Assert that every flow makes so many more exchanges, and that none of them has ended."""
+def _all_alive(grid: Grid, flows: list[Hold], exchanges: int = 25) -> None:
+    """Assert that every flow makes so many more exchanges, by default for half a second, and that none has ended."""
     asked = [flow.status().answered for flow in flows]
 
     def wrong() -> str | None:

@@ -13,6 +13,8 @@ from pytest_cniconformance.lab.dataplane.helpers import run_helper
 from pytest_cniconformance.lab.dataplane.seams import DataplaneError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from pytest_cniconformance.lab.dataplane.commands import Commands
     from pytest_cniconformance.lab.dataplane.seams import Zygote
 
@@ -26,8 +28,8 @@ _log = logging.getLogger(__name__)
 class Announcer:
     """Keeps the addresses of one node's uplink equal to what it shall answer for."""
 
-    def __init__(self, zygote: Zygote, commands: Commands, node: str) -> None:
-        self._zygote, self._commands, self._node = zygote, commands, node
+    def __init__(self, zygote: Zygote, commands: Commands, node: str, faults: Collection[str]) -> None:
+        self._zygote, self._commands, self._node, self._faults = zygote, commands, node, faults
         self._announced: set[str] = set()
         self._repeats: set[asyncio.Task[None]] = set()
 
@@ -41,6 +43,8 @@ class Announcer:
             bits = "32" if family_of(ip) == "ipv4" else "128"
             nodad = " nodad" if verb == "replace" and bits == "128" else ""
             batch.ip.append(f"addr {verb} {ip}/{bits} dev {_DEVICE}{nodad}")
+        if "lb-answers-nobody" in self._faults:
+            await self._fall_silent(new)
         await self._commands.run(self._node, batch, what="announcing load-balancer addresses")
         self._announced = addresses
         if new:
@@ -54,6 +58,20 @@ class Announcer:
         for task in self._repeats:
             task.cancel()
         await asyncio.gather(*self._repeats, return_exceptions=True)
+
+    async def _fall_silent(self, addresses: set[str]) -> None:
+        """Answer no ARP request for the addresses: those reach them who heard the announcement, for a while."""
+        for ip in sorted(addresses):
+            if family_of(ip) == "ipv4":
+                table = f"arp silent-{ip.replace('.', '-')}"
+                rule = f"arp operation request arp daddr ip {ip} drop"
+                script = (
+                    f"add table {table}\n"
+                    f"add chain {table} input {{ type filter hook input priority 0; }}\n"
+                    f"flush chain {table} input\n"
+                    f"add rule {table} input {rule}\n"
+                )
+                await self._commands.nft(self._node, script, what="a fault")
 
     async def _repeat(self, addresses: set[str]) -> None:
         for seconds in _AGAIN:

@@ -65,7 +65,7 @@ class NodeAgent:
         self._applied: dict[str, Table | None] = {}
         self._conntrack = Conntrack(zygote, node.name, [node.underlay(f) for f in plan.families], faults)
         self._health = HealthChecks(zygote, node.name, faults)
-        self._announcer = Announcer(zygote, self._commands, node.name)
+        self._announcer = Announcer(zygote, self._commands, node.name, faults)
         self._proxy = NodeProxy(zygote, node.name, directory, plan, faults)
         self._self_blocker = SelfBlocker(self._commands, faults)
         self._asked = 0

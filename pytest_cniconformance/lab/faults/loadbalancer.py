@@ -126,6 +126,12 @@ _TRAFFIC = (
         "LB-ONE-OWNER",
     ),
     _lb(
+        "lb-answers-nobody",
+        "the node of a load-balancer address announces it once, and answers no ARP request for it",
+        "MetalLB 0.15.2 whose L2Advertisement is deleted: clients go by what they remember, new ones find nobody",
+        "LB-ONE-OWNER",
+    ),
+    _lb(
         "lb-announcement-kept",
         "nodes keep answering for the addresses of deleted Services",
         "metallb/metallb#1640: answers go on after the Service has become unusable",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ARP, IPV6 = 0x0806, 0x86DD
 ROUNDS = 4
+_SOLICITED = 0x40  # the S flag of a neighbour advertisement, RFC 4861 section 4.4
 _GETNEIGH, _NEWNEIGH, _DONE, _ERROR = 30, 28, 3, 2  # rtnetlink(7)
 _NDA_DST, _NDA_LLADDR = 1, 2
 _LEARNT = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
@@ -138,11 +139,15 @@ def _collect(links: dict[socket.socket, bytes], host: str, six: bool, wait: floa
                     del links[raw]
                     raw.close()
                     continue
+                # Announcements that nobody asked for are no answers: what was announced may have fallen silent.
                 if six:
-                    # A neighbour advertisement (type 136) for the target; its owner is the frame's sender.
-                    if packet[20:21] == b"\x3a" and packet[54:55] == b"\x88" and packet[62:78] == address:
+                    # A solicited neighbour advertisement (type 136) for the target; its owner is the frame's sender.
+                    advert = (
+                        packet[20:21] == b"\x3a" and packet[54:55] == b"\x88" and packet[62:78] == address
+                    )
+                    if advert and packet[58] & _SOLICITED:
                         owners[packet[6:12].hex(":")] = None
-                elif packet[20:22] == b"\x00\x02" and packet[28:32] == address:
+                elif packet[20:22] == b"\x00\x02" and packet[28:32] == address != packet[38:42]:
                     owners[packet[22:28].hex(":")] = None
             if now() >= end:
                 break

@@ -78,9 +78,13 @@ class Conntrack:
             while self._stale:
                 protocol, stale = self._stale.popitem()
                 arguments = {"flows": sorted(stale), "protocol": protocol}
-                await run_helper(self._zygote, self._netns, "forget", arguments)
-        except DataplaneError:
-            _log.exception("node %s remembers what is gone", self._netns)
+                try:
+                    await run_helper(self._zygote, self._netns, "forget", arguments)
+                except DataplaneError:
+                    _log.exception("node %s remembers what is gone", self._netns)
+                    # It is tried again with the next change; at once, it would fail for the same reason.
+                    self._stale.setdefault(protocol, set()).update(stale)
+                    return
         finally:
             self._task = None
 

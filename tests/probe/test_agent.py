@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -238,3 +239,13 @@ def test_held_fresh_connections_count_responders(network: Network, fleet: Fleet)
 def test_held_flow_to_a_name_is_refused_with_its_reason(fleet: Fleet) -> None:
     with pytest.raises(AgentError, match="needs an IP address, not 'web'"):
         fleet.request("x/a", "hold", host="web", port=80)
+
+
+def test_a_server_that_comes_late_is_waited_for(network: Network, fleet: Fleet) -> None:
+    """A pod is asked as soon as its container runs; on a busy node its server comes after that."""
+    with pytest.raises(AgentError, match="does not run"):
+        fleet.request("x/a", "ports", identity="x/late", wait=100)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(fleet.request, "x/a", "ports", identity="x/late", wait=10_000)
+        network.serve("a", "TCP:8100", identity="x/late")
+        assert asked.result(10)["ports"] == [["TCP", 8100]]

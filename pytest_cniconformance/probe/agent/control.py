@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .server import Server
 
 
+RETRY = 0.02
+"""Seconds between two attempts to reach a server that does not listen yet."""
+
+
 def control_name(identity: str) -> str:
     """Return the address of the control socket of a serving agent."""
     # Abstract: needs no writable file system. Named by identity: pods on the host network share one name space.
@@ -50,16 +54,24 @@ async def serve_control(loop: Loop, server: Server, listener: socket.socket) -> 
         sock.close()
 
 
-async def ask_control(loop: Loop, identity: str) -> dict[str, Any]:
-    """Return the bound ports and the counters of the agent that serves as ``identity`` in this network namespace."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.connect(control_name(identity))
-        sock.setblocking(False)
-        line = await Channel(loop, sock).until(b"\n", now() + 5)
-    except OSError as error:
-        raise OSError(error.errno, f"the pod's own server does not run: {error.strerror}") from error
-    finally:
-        sock.close()
-    facts: dict[str, Any] = json.loads(line or b"{}")
-    return facts
+async def ask_control(loop: Loop, identity: str, patience: float) -> dict[str, Any]:
+    """Return the bound ports and the counters of the agent that serves as ``identity`` in this network namespace.
+
+    A pod may be asked as soon as its container runs, before its server does: that is waited for, ``patience`` seconds.
+    """
+    end = now() + patience
+    while True:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(control_name(identity))
+            sock.setblocking(False)
+            line = await Channel(loop, sock).until(b"\n", now() + 5)
+            facts: dict[str, Any] = json.loads(line or b"{}")
+            return facts
+        except OSError as error:
+            if not isinstance(error, ConnectionRefusedError) or now() >= end:
+                raise OSError(error.errno, f"the pod's own server does not run: {error.strerror}") from error
+        finally:
+            sock.close()
+        # A socket that nobody has bound yet is no event to wait for.
+        await loop.suspend(min(end, now() + RETRY))

@@ -109,7 +109,8 @@ class Session:
         if op in ("watch", "watch_add", "watch_status", "watch_stop"):
             return self._watch(op, request)
         if op in ("ports", "counters"):
-            facts = await ask_control(self.loop, request.get("identity") or self.identity)
+            patience = request.get("wait", 5000) / 1000.0
+            facts = await ask_control(self.loop, request.get("identity") or self.identity, patience)
             if not request.get("recent"):
                 facts.pop("recent", None)
             return facts

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .ownership import owned
+
 if TYPE_CHECKING:
     from .client import KubeClient
     from .objects import Obj
@@ -102,12 +104,15 @@ IMPLEMENTATIONS = (
 def find_load_balancer(kube: KubeClient) -> tuple[LoadBalancer | None, list[Obj]]:
     """Return the implementation that this cluster shows traces of, and its pools.
 
-    Pools come before nodes: who configured pools wants them used.
+    Pools come before nodes: who configured pools wants them used. Pools that a run made for a check are nobody's:
+    they are gone when that check ends, whoever uses them.
     """
     for found in IMPLEMENTATIONS:
         for version in found.pool_versions:
-            if kube.has(version, found.pool_kind) and (pools := kube.list(version, found.pool_kind)):
-                return found, pools
+            if kube.has(version, found.pool_kind):
+                pools = [pool for pool in kube.list(version, found.pool_kind) if not owned(pool)]
+                if pools:
+                    return found, pools
     ids = [str((node.get("spec") or {}).get("providerID", "")) for node in kube.list("v1", "Node")]
     for found in IMPLEMENTATIONS:
         if any(identifier.startswith(found.providers) for identifier in ids if found.providers):

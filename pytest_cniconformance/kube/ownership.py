@@ -33,3 +33,8 @@ def own(obj: Obj, run_id: str, ttl: float) -> Obj:
     expires = rfc3339(datetime.now(UTC) + timedelta(seconds=ttl))
     metadata["annotations"] = {**(metadata.get("annotations") or {}), ANNOTATION_EXPIRES: expires}
     return owned
+
+
+def owned(obj: Obj) -> bool:
+    """Whether a run made the object, this run or another one."""
+    return LABEL_RUN in (obj["metadata"].get("labels") or {})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.kube.loadbalancers import address_range, find_load_balancer, in_ranges
+from pytest_cniconformance.kube.ownership import own
 
 
 class Cluster:
@@ -46,6 +47,18 @@ def test_pools_come_before_nodes(cluster: Any, name: str | None) -> None:
     found, pools = find_load_balancer(cluster)
     assert (found.name if found else None) == name
     assert bool(pools) == (name in ("metallb", "cilium-lb-ipam"))
+
+
+def test_pools_that_a_check_made_are_nobodys() -> None:
+    class Checked(Cluster):
+        def list(self, version: str, kind: str) -> list[dict[str, Any]]:
+            mine = own({"metadata": {"name": "cniconformance-1-gw0"}}, "1", 60)
+            return [*super().list(version, kind), mine] if kind == "IPAddressPool" else []
+
+    beside_theirs: Any = Checked(METALLB)
+    assert [pool["metadata"]["name"] for pool in find_load_balancer(beside_theirs)[1]] == ["pool-0"]
+    alone: Any = Checked(METALLB, pools=0)
+    assert find_load_balancer(alone) == (None, [])
 
 
 def test_ranges_are_pairs_or_networks() -> None:

@@ -66,6 +66,10 @@ class _Feed:
             data = encoded(as_served(obj, resource))
         return b'{"type":"' + kind.encode() + b'","object":' + data + b"}\n"
 
+    def up_to_now(self, subscription: Subscription, version: int) -> bytes:
+        """Return the lines of what is pending and then a bookmark: who begins again there must have seen it all."""
+        return b"".join(map(self.line, subscription.take())) + self.bookmark(version)
+
     def bookmark(self, version: int, annotations: dict[str, str] | None = None) -> bytes:
         """Return a BOOKMARK line."""
         metadata: Obj = {"resourceVersion": str(version), "creationTimestamp": None}
@@ -109,7 +113,7 @@ async def watch(call: Call, target: Target) -> web.StreamResponse:
         except ConnectionError:
             return response  # the client left
         if bookmarks:
-            await response.write(feed.bookmark(store.version))
+            await response.write(feed.up_to_now(subscription, store.version))
     return response
 
 
@@ -126,7 +130,7 @@ async def _step(
             events = await subscription.batch()
     except TimeoutError:
         if bookmarks:
-            await response.write(feed.bookmark(version()))
+            await response.write(feed.up_to_now(subscription, version()))
         return True
     if lines := b"".join(map(feed.line, events)):
         await response.write(lines)

@@ -77,7 +77,11 @@ def probe_pod(
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": agent_command("serve", identity) + (["--linger"] if linger_s else []) + serve,
-        "env": [{"name": "CNI_IDENTITY", "value": identity}],
+        # A node has other addresses too, those of load balancers that come and go among them: these are the pod's.
+        "env": [
+            {"name": "CNI_IDENTITY", "value": identity},
+            {"name": "CNI_POD_IPS", "valueFrom": {"fieldRef": {"fieldPath": "status.podIPs"}}},
+        ],
         "ports": [_port(protocol, port, names, host_ports or {}) for protocol, port in listen if port],
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}},
         "securityContext": {

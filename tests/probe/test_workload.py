@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from itertools import pairwise
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.probe import agent_config_map, probe_pod
+from pytest_cniconformance.probe.agent.addresses import own_addresses
 from pytest_cniconformance.probe.transport import LAUNCHER, agent_command
 from pytest_cniconformance.probe.workload import CONTAINER, on_node
 
@@ -43,6 +45,15 @@ def test_agent_starts_from_the_mounted_config_map_alone(tmp_path: Path) -> None:
     command = agent_command("probe", "x/a", python=sys.executable, folder=tmp_path)
     done = subprocess.run(command, input="", capture_output=True, text=True, check=True, timeout=20)
     assert json.loads(done.stdout)["identity"] == "x/a"
+
+
+def test_an_agent_takes_the_address_that_is_its_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node has others, which come and go with load balancers: a control that asks one of those proves nothing."""
+    env = {entry["name"]: entry for entry in container(probe_pod("a", "x", host_network=True))["env"]}
+    assert env["CNI_POD_IPS"]["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIPs"}}
+    monkeypatch.setenv("CNI_POD_IPS", "192.0.2.7,2001:db8::7")
+    found = own_addresses()
+    assert [found[family][0] for family in (socket.AF_INET, socket.AF_INET6)] == ["192.0.2.7", "2001:db8::7"]
 
 
 def test_pod_meets_pod_security_restricted() -> None:

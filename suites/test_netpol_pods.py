@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +18,7 @@ from pytest_cniconformance.model.failure import ClusterError, Inconclusive
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy import expected_matrix
 from pytest_cniconformance.policy.builders import EGRESS, INGRESS, network_policy, peer, port, rule
+from pytest_cniconformance.probe.workload import idle_container, sidecar
 
 pytestmark = pytest.mark.netpol
 
@@ -71,28 +71,10 @@ def test_policies_hold_between_pods_of_different_nodes(cni_grid: Grid) -> None:
 
 def _with_sidecar(grid: Grid, key: str, *ports: Obj) -> PodPlan:
     """Return a pod whose restartable init container names these ports; its main container serves them."""
-    version = re.match(r"v?(\d+)\.(\d+)", grid.facts.version)
-    if version and (int(version[1]), int(version[2])) < (1, 29):
+    if not grid.facts.sidecars:
         pytest.skip(f"Kubernetes {grid.facts.version} has no restartable init containers (1.29)")
-    sidecar = {**_idle(grid, "sidecar", *ports), "restartPolicy": "Always"}
-    return PodPlan(key, grid.pod("x/a").node, spec={"initContainers": [sidecar]}, sctp=())
-
-
-def _idle(grid: Grid, name: str, *ports: Obj) -> Obj:
-    """Return a container that names these ports and leaves it to the agent's to serve them."""
-    return {
-        "name": name,
-        "image": grid.run.settings.image,
-        "imagePullPolicy": "IfNotPresent",
-        "command": ["python3", "-c", "import signal; signal.signal(15, lambda *_: exit()); signal.pause()"],
-        "ports": list(ports),
-        "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-    }
+    idle = idle_container("sidecar", grid.run.settings.image, *ports)
+    return PodPlan(key, grid.pod("x/a").node, spec=sidecar(idle), sctp=())
 
 
 @requirement("NP-PRT-8", feature="networkpolicy/named-ports", source=SIDECARS)
@@ -111,7 +93,7 @@ def test_ports_of_sidecars_have_names_too(cni_grid: Grid) -> None:
 def test_one_name_may_stand_for_a_port_of_each_protocol(cni_grid: Grid) -> None:
     """A name that containers of one pod give to a TCP and to a UDP port is each of them by its protocol."""
     named = {"name": "serve-80-tcp", "containerPort": 81, "protocol": "UDP"}
-    second = _idle(cni_grid, "second", named)
+    second = idle_container("second", cni_grid.run.settings.image, named)
     plan = PodPlan("x/twofold", cni_grid.pod("x/a").node, spec={"containers": [second]}, sctp=())
     cni_grid.add_for_check([plan])
     sources = ["x/a", "y/a", "z/c"]

@@ -84,6 +84,12 @@ class ClusterFacts:
         """Nodes that our pods can run on."""
         return tuple(node for node in self.nodes if node.ready and node.schedulable)
 
+    @property
+    def sidecars(self) -> bool:
+        """Whether init containers may be restartable: since 1.29 unless switched off (KEP-753)."""
+        found = re.match(r"v?(\d+)\.(\d+)", self.version)
+        return not found or (int(found[1]), int(found[2])) >= (1, 29)
+
 
 def family(address: str) -> str:
     """Return ``ipv4`` or ``ipv6`` of an address or a CIDR."""

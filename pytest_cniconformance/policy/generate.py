@@ -11,6 +11,7 @@ loaded into them, and one seed would draw different cases in a worker, in a chec
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -36,9 +37,9 @@ VALUES = ("a", "b", "a", "")
 TYPES = (None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])
 PROTOCOLS = ("TCP", "UDP", None, "SCTP")
 LENGTHS = (0, 8, 16, 24, 32)
-NUMBERS: tuple[int | str, ...] = (80, 81, 8080, 80, 81, OUTSIDE_PORT, 79, 81)
+NUMBERS: tuple[int | str, ...] = (80, 81, 8080, 80, 81, OUTSIDE_PORT, 79, 53)
 ENDS = (81, 80, 82, 8080, 81, 79, 65535, 8079)
-"""Ports served are 80, 81 and 8080: ranges end before, on and after them."""
+"""Ports served are 53, 80, 81 and 8080: ranges end before, on and after them."""
 
 T = TypeVar("T")
 Obj = dict[str, Any]
@@ -76,7 +77,7 @@ def labels(draw: st.DrawFn) -> dict[str, str]:
 @st.composite
 def expressions(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
     """Return one of the four operators; ``names`` are namespaces to choose by their automatic label."""
-    operator = pick(draw, ("In", "NotIn", "Exists", "DoesNotExist"))
+    operator = pick(draw, ("In", "NotIn", "In", "Exists", "In", "NotIn", "In", "DoesNotExist"))
     key = pick(draw, LABEL_KEYS)
     values: Sequence[str] = VALUES
     if names and rarely(draw):
@@ -84,7 +85,7 @@ def expressions(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
     if operator not in ("In", "NotIn"):
         return expression(key, operator)
     chosen = [pick(draw, values)]
-    if draw(_COIN):
+    if not rarely(draw):
         chosen = list(dict.fromkeys([*chosen, pick(draw, values)]))
     return expression(key, operator, *chosen)
 
@@ -108,7 +109,7 @@ def selectors(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
 
 
 @st.composite
-def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
+def blocks(draw: st.DrawFn, pods: Sequence[str] = ()) -> Obj:
     """Return an ipBlock around a pod, the address outside or everything, with and without exceptions, or beside."""
     family = int(draw(_COIN))
     anchors = (ANY, OUTSIDE, OUTSIDE, *pods)
@@ -116,11 +117,13 @@ def blocks(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
         return peer(cidr=block(pick(draw, anchors[1:]), pick(draw, LENGTHS[1:]), family, beside=True))
     anchor = pick(draw, anchors)
     length = 0 if anchor == ANY else pick(draw, LENGTHS[1:])
-    cuts = []
-    if length < 32 and draw(_COIN):
-        for _ in range(1 + rarely(draw)):
-            inner = pick(draw, anchors[1:]) if anchor == ANY else anchor
-            cuts.append(block(inner, pick(draw, [longer for longer in LENGTHS if longer > length]), family))
+    cuts: list[str] = []
+    aside = draw(_COIN)  # of two exceptions one is around the anchor and one beside it, in either order
+    for _ in range(pick(draw, (0, 1, 2, 2)) if length < 32 else 0):
+        inner = pick(draw, anchors[1:]) if anchor == ANY else anchor
+        longer = pick(draw, [longer for longer in LENGTHS if longer > length])
+        cuts.append(block(inner, longer, family, beside=aside))
+        aside = not aside
     return peer(cidr=block(anchor, length, family), except_=cuts or None)
 
 
@@ -135,13 +138,16 @@ def peers(draw: st.DrawFn, pods: Sequence[str]) -> Obj:
     return peer(chosen, draw(selectors(names)) if kind in ("namespaces", "both") else None)
 
 
+PORT_KINDS = ("number", "range", "name", "range", "number", "protocol", "name", "number")
+
+
 @st.composite
-def ports(draw: st.DrawFn) -> Obj:
+def ports(draw: st.DrawFn, kinds: Sequence[str] = PORT_KINDS) -> Obj:
     """Return a port entry: a number, a range, a name, or a protocol alone."""
-    kind = pick(draw, ("number", "range", "name", "range", "number", "protocol", "name", "number"))
+    kind = pick(draw, kinds)
     if kind == "name":
-        name = pick(draw, ("web", "dns"))
-        usual = "TCP" if name == "web" else "UDP"
+        name = pick(draw, ("web", "dns", "metrics", "web"))
+        usual = "UDP" if name == "dns" else "TCP"
         return port(name, pick(draw, ("TCP", "UDP")) if rarely(draw) else usual)
     protocol = pick(draw, PROTOCOLS) if rarely(draw) else pick(draw, PROTOCOLS[:2])
     if kind == "protocol":
@@ -166,36 +172,78 @@ def rules(draw: st.DrawFn, pods: Sequence[str]) -> Any:
 
 
 @st.composite
-def policies(draw: st.DrawFn, name: str, pods: Sequence[str], home: str = "") -> Obj:
+def world_rules(draw: st.DrawFn) -> Any:
+    """Return a rule for the address outside: only there does the API say what an ipBlock means."""
+    chosen = some(draw, blocks(), least=1, most=3)
+    if draw(_COIN):
+        return rule(chosen)
+    return rule(chosen, [port(OUTSIDE_PORT if draw(_COIN) else 80), *some(draw, ports(), least=0, most=2)])
+
+
+@st.composite
+def sections(draw: st.DrawFn, item: st.SearchStrategy[Any]) -> list[Any]:
+    """Return the rules of one direction; every other one has a twin: the same peers, other ports."""
+    made = some(draw, item, least=1, most=3)
+    if draw(_COIN):
+        made.append(replace(made[0], ports=tuple(some(draw, ports(), least=1, most=3))))
+    return made
+
+
+@st.composite
+def policies(
+    draw: st.DrawFn, name: str, pods: Sequence[str], *, outside: bool = False, home: str = ""
+) -> Obj:
     """Return a policy, in the namespace of one of the pods; its sections and its types need not agree."""
-    sections: list[list[Any] | None] = []
-    for _ in ("ingress", "egress"):
+    made: list[list[Any] | None] = []
+    for section in ("ingress", "egress"):
         kind = pick(draw, ("absent", "given", "given", "empty"))
-        made = some(draw, rules(pods), least=1, most=3) if kind == "given" else []
-        sections.append(None if kind == "absent" else made)
+        to_world = outside and section == "egress" and draw(_COIN)
+        item = world_rules() if to_world else rules(pods)
+        made.append(None if kind == "absent" else draw(sections(item)) if kind == "given" else [])
     return network_policy(
         name,
         home or pick(draw, namespaces_of(tuple(pods))),
         draw(selectors()),
-        ingress=sections[0],
-        egress=sections[1],
+        ingress=made[0],
+        egress=made[1],
         types=pick(draw, TYPES),
     )
 
 
 @st.composite
-def stages(draw: st.DrawFn, pods: Sequence[str]) -> Stage:
-    """Return labels for all pods and their namespaces, and one to four policies."""
+def plain_policies(draw: st.DrawFn, name: str, pods: Sequence[str], *, outside: bool) -> Obj:
+    """Return a policy that isolates a namespace in one direction and says one kind of thing: nothing else hides it."""
+    section = "egress" if draw(_COIN) else "ingress"
+    kind = pick(draw, ("peers", "ports", "world", "rules"))
+    if kind == "world" and outside:
+        section, made = "egress", draw(sections(world_rules()))
+    elif kind == "ports":
+        kinds = pick(draw, (PORT_KINDS, ("range",), ("name",), PORT_KINDS))
+        made = [rule(None, some(draw, ports(kinds), least=1, most=4))]
+    elif kind == "rules":
+        made = draw(sections(rules(pods)))
+    else:
+        made = [rule(some(draw, peers(pods), least=1, most=2))]
+    home = pick(draw, namespaces_of(tuple(pods)))
+    rules_of: Any = {section: made}
+    return network_policy(name, home, {}, types=[section.capitalize()], **rules_of)
+
+
+@st.composite
+def stages(draw: st.DrawFn, pods: Sequence[str], *, outside: bool) -> Stage:
+    """Return labels for all pods and their namespaces, and one to four policies, or one plain policy."""
     namespaces = {name: draw(labels()) for name in namespaces_of(tuple(pods))}
     labelled = {pod: draw(labels()) for pod in pods}
     made: list[Obj] = []
+    if draw(_COIN):
+        return Stage(namespaces, labelled, (draw(plain_policies("p0", pods, outside=outside)),))
     while not made or (len(made) < 4 and draw(_COIN)):
-        made.append(draw(policies(f"p{len(made)}", pods)))
+        made.append(draw(policies(f"p{len(made)}", pods, outside=outside)))
     return Stage(namespaces, labelled, tuple(made))
 
 
 @st.composite
-def updates(draw: st.DrawFn, before: Stage) -> Stage:
+def updates(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
     """Return what may follow a stage: some labels and policies are kept, others change, go or come."""
 
     def relabelled(owners: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
@@ -209,13 +257,13 @@ def updates(draw: st.DrawFn, before: Stage) -> Stage:
         if fate == "kept":
             made.append(policy)
         elif fate != "gone":
-            other = draw(policies(name, pods, home))
+            other = draw(policies(name, pods, outside=outside, home=home))
             if fate != "spec":  # one part of it alone
                 rest = {key: value for key, value in spec.items() if key != fate}
                 other["spec"] = {key: other["spec"][key] for key in (fate,) if key in other["spec"]} | rest
             made.append(other)
     if not made or rarely(draw):
-        made.append(draw(policies(f"p{len(before.policies)}", pods)))
+        made.append(draw(policies(f"p{len(before.policies)}", pods, outside=outside)))
     return Stage(relabelled(before.namespaces), relabelled(before.pods), tuple(made))
 
 
@@ -224,10 +272,12 @@ def cases(draw: st.DrawFn) -> Case:
     """Return a case of one to six pods; one in four has a second stage, which updates the first."""
     pods = tuple(pod for pod in POOL if not rarely(draw)) or POOL[:1]
     outside = draw(_COIN)
-    made = (draw(stages(pods)),)
-    if not rarely(draw):
-        return Case(made, outside)
-    return Case((*made, draw(updates(made[0]))), outside, hurried=rarely(draw))
+    found: tuple[Stage, ...] = (draw(stages(pods, outside=outside)),)
+    hurried = False
+    if rarely(draw):
+        found = (*found, draw(updates(found[0], outside=outside)))
+        hurried = rarely(draw)
+    return Case(found, outside, hurried, services=rarely(draw), crowded=rarely(draw, 5))
 
 
 class _Enough(BaseException):
@@ -246,38 +296,35 @@ def visit_cases(
     The same seed draws the same cases in the same order (with the same version of Hypothesis).
     """
     seen: dict[str, None] = {}
-    visited = 0
 
     def once(case: Case) -> bool:
-        nonlocal visited
         if case.key in seen or (wanted is not None and not wanted(case)):
             return False
         seen[case.key] = None
-        visited += 1
         try:
             going_on = visit(case)
         except Exception as error:
             raise _Enough from error
-        if not going_on or visited == count:
+        if not going_on or len(seen) == count:
             raise _Enough
         return False
 
-    attempt = 0
-    while visited < count and attempt < _ATTEMPTS:
-        # Repeats are rare, so that a second attempt is short; it needs a seed of its own.
-        chosen = settings(
-            max_examples=max(count - visited, 10),
-            phases=[Phase.generate],
-            database=None,
-            deadline=None,
-            derandomize=False,
-            print_blob=False,
-            verbosity=Verbosity.quiet,
-        )
+    # Each case is drawn anew: within one search Hypothesis makes most examples of pieces of earlier ones, and a
+    # hundred cases come down to a dozen ideas. Its first example is always the simplest, which counts once.
+    chosen = settings(
+        max_examples=2,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        verbosity=Verbosity.quiet,
+    )
+    for attempt in range(_ATTEMPTS * count):
         try:
             find(cases(), once, settings=chosen, random=Random(f"{seed}/{attempt}"))
         except NoSuchExample:
-            attempt += 1
+            continue
         except _Enough as enough:
             if enough.__cause__ is not None:
                 raise enough.__cause__ from None

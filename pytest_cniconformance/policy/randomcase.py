@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pytest_cniconformance.policy.builders import network_policy, peer, rule
 from pytest_cniconformance.policy.objects import NAME_LABEL
 
 POOL = ("x/a", "x/b", "y/a", "x/c", "y/b", "z/a")
@@ -21,16 +22,27 @@ POOL = ("x/a", "x/b", "y/a", "x/c", "y/b", "z/a")
 LABEL_KEYS = ("app", "tier")
 """The labels of pods and namespaces that cases set; a pod has only those that its case gives it."""
 
-TCP_PORTS, UDP_PORTS = (80, 81, 8080), (80, 81)
+TCP_PORTS, UDP_PORTS = (80, 81, 8080), (80, 53)
 
 PORT_NAMES: Mapping[str, Mapping[str, tuple[int, str]]] = {
     pod: {
         "web": ((80, 81, 80, 8080, 81, 80)[i], "TCP"),
-        "dns": ((80, 80, 81, 81, 81, 80)[i], "UDP"),
+        "dns": ((80, 80, 53, 53, 53, 80)[i], "UDP"),
     }
     for i, pod in enumerate(POOL)
 }
 """Named container ports by pod: one name stands for different numbers on different pods."""
+
+SIDECAR_PORTS: Mapping[str, Mapping[str, tuple[int, str]]] = {
+    pod: {"metrics": ((81, 8080, 80)[i % 3], "TCP")} for i, pod in enumerate(POOL)
+}
+"""The same of a restartable init container beside it, where Kubernetes has them (1.29)."""
+
+SERVICE_PORT, BEHIND_SERVICE = 81, 8080
+"""The TCP port of the Service before each pod, and the pod's port behind it: policies mean the latter (NP-SVC-1)."""
+
+CROWD = 100
+"""How many policies that select nobody a crowded case puts before its own, in each namespace."""
 
 ANY, OUTSIDE = "any", "outside"
 OUTSIDE_PORT = "$port"
@@ -52,13 +64,16 @@ class Stage:
 class Case:
     """What is compared: ``stages`` follow one another by update, and after the last all policies are deleted.
 
-    ``outside`` adds an address outside the cluster as a destination. ``hurried`` stages follow at once, and only
-    the last one is compared.
+    ``outside`` adds an address outside the cluster as a destination, ``services`` a Service before each pod.
+    ``hurried`` stages follow at once, and only the last one is compared. A ``crowded`` case has :data:`CROWD`
+    policies before its own that select nobody: dataplanes have limits.
     """
 
     stages: tuple[Stage, ...]
     outside: bool = False
     hurried: bool = False
+    services: bool = False
+    crowded: bool = False
 
     @property
     def pods(self) -> tuple[str, ...]:
@@ -88,7 +103,8 @@ class Case:
                 )
                 for stage in data["stages"]
             ]
-            return cls(tuple(stages), bool(data["outside"]), bool(data["hurried"]))
+            flags = {name: bool(data.get(name)) for name in FLAGS}
+            return cls(tuple(stages), **flags)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no case: {error!r}") from None
 
@@ -96,6 +112,52 @@ class Case:
     def size(self) -> tuple[int, ...]:
         """What a reader wants least of, most important first; smaller is better."""
         return (len(self.stages), self.policies, len(self.pods), len(self.key))
+
+
+FLAGS = ("outside", "hurried", "services", "crowded")
+"""What a case may have beside its stages; the simplest has none of it."""
+
+
+def service_before(pod: str) -> str:
+    """Return how cells name the Service before a pod of the pool."""
+    namespace, _, name = pod.partition("/")
+    return f"{namespace}/svc:{name}"
+
+
+def pod_behind(destination: str) -> str:
+    """Return the pod that a cell's destination stands for, itself if it is no Service."""
+    return destination.replace("/svc:", "/")
+
+
+def service(pod: str) -> dict[str, Any]:
+    """Return the Service before a pod of the pool, which needs a label ``pod`` with its name."""
+    namespace, _, name = pod.partition("/")
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {
+            "selector": {"pod": name},
+            "ipFamilyPolicy": "PreferDualStack",
+            "ports": [{"port": SERVICE_PORT, "targetPort": BEHIND_SERVICE}],
+        },
+    }
+
+
+def container_ports(names: Mapping[str, tuple[int, str]]) -> list[dict[str, Any]]:
+    """Return the entries of ``containers[].ports`` for named ports."""
+    return [
+        {"name": name, "containerPort": number, "protocol": protocol}
+        for name, (number, protocol) in names.items()
+    ]
+
+
+def crowd(namespace: str) -> Iterator[dict[str, Any]]:
+    """Yield the policies of a crowded namespace; no pod of a case has the label that they select."""
+    for number in range(CROWD):
+        rules = [rule([peer({LABEL_KEYS[0]: "nobody"})])]
+        name = f"crowd-{number:03}"
+        yield network_policy(name, namespace, {LABEL_KEYS[0]: "nobody"}, ingress=rules)
 
 
 def block(anchor: str, length: int, family: int = 0, *, beside: bool = False) -> str:

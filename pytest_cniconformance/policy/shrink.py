@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_cniconformance.policy.randomcase import Addresses, Case, Stage, namespaces_of
+from pytest_cniconformance.policy.randomcase import FLAGS, Addresses, Case, Stage, namespaces_of
 from pytest_cniconformance.policy.validate import invalid
 
 Cuts = Callable[[Case], Iterable[Case]]
@@ -63,11 +63,12 @@ def _leaps(case: Case, pods: Sequence[str]) -> Iterator[Case]:
     for chosen in (case.stages[-1:], case.stages):
         hurried = case.hurried and len(chosen) > 1
         focused = replace(case, stages=chosen, outside=case.outside and len(pods) < 2, hurried=hurried)
-        if pods:
-            focused = _with_pods(focused, pods)
+        kept = pods or case.pods
         if len(chosen) == 1:
             for policy in reversed(chosen[0].policies):
-                yield replace(focused, stages=(replace(focused.stages[0], policies=(policy,)),))
+                alone = replace(chosen[0], policies=(policy,))
+                yield _with_pods(replace(focused, stages=(alone,)), kept)
+        focused = _with_pods(focused, kept)
         yield focused
 
 
@@ -83,10 +84,10 @@ def _with_pods(case: Case, pods: Sequence[str]) -> Case:
 
 
 def _without_stage(case: Case) -> Iterator[Case]:
-    if case.outside:
-        yield replace(case, outside=False)
-    if case.hurried:
-        yield replace(case, hurried=False)
+    for flag in FLAGS:
+        if getattr(case, flag):
+            bare: Any = {flag: False}
+            yield replace(case, **bare)
     if len(case.stages) > 1:
         for i in range(len(case.stages)):
             yield replace(case, stages=_without(case.stages, i), hurried=False)
@@ -95,7 +96,8 @@ def _without_stage(case: Case) -> Iterator[Case]:
 def _without_policy(case: Case) -> Iterator[Case]:
     for at, stage in enumerate(case.stages):
         for i in range(len(stage.policies)):
-            yield _with_stage(case, at, replace(stage, policies=_without(stage.policies, i)))
+            candidate = _with_stage(case, at, replace(stage, policies=_without(stage.policies, i)))
+            yield _with_pods(candidate, candidate.pods)  # without the namespaces that only the policy was for
 
 
 def _without_pod(case: Case) -> Iterator[Case]:

@@ -47,6 +47,8 @@ class Target:
     talk: bool = True
     own: Mapping[str, str] | None = None
     """The prover's own addresses, where ``addresses`` are those of a Service: a proof asks the server itself."""
+    own_ports: Mapping[tuple[int, Protocol], int] = field(default_factory=dict)
+    """Where the server itself listens, for cells that name the Service's port and not the server's."""
 
     @classmethod
     def pod(cls, name: str, addresses: Mapping[str, str]) -> Target:
@@ -167,8 +169,10 @@ class PodMatrix:
         destination, port, protocol, family = server
         prover = self._targets[destination].prover or destination
         proof = self._probe(Cell(prover, destination, port, protocol, family))
-        own = self._targets[destination].own
-        return proof if own is None else replace(proof, host=own.get(family, proof.host), port=port)
+        own, own_port = self._targets[destination].own, self._targets[destination].own_ports
+        if own is None:
+            return proof
+        return replace(proof, host=own.get(family, proof.host), port=own_port.get((port, protocol), port))
 
     def settle(
         self,

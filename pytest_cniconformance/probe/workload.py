@@ -126,6 +126,28 @@ def probe_pod(
     }
 
 
+def idle_container(name: str, image: str, *ports: Obj) -> Obj:
+    """Return a container that declares these ports and leaves it to the agent's to serve them."""
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", "import signal; signal.signal(15, lambda *_: exit()); signal.pause()"],
+        "ports": list(ports),
+        "resources": {"requests": {"cpu": "1m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+
+
+def sidecar(container: Obj) -> Obj:
+    """Return the part of a pod's spec that makes a container a restartable init container (KEP-753)."""
+    return {"initContainers": [{**container, "restartPolicy": "Always"}]}
+
+
 def on_node(node: str) -> Obj:
     """Return the affinity that binds a pod to a node by its name, as DaemonSets do it.
 

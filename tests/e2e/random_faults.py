@@ -3,7 +3,8 @@
 
     python -m tests.e2e.random_faults [FAULT ...]
 
-A minute or so for each fault; run it after a change of what is drawn or of how it is shrunk.
+A minute or so for each fault, by four workers, whose cases are counted together; run it after a change of what is
+drawn or of how it is shrunk.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def main(names: list[str]) -> None:
         started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             lab = Lab(Path(folder))
-            options = ["--cni-random=1000", "--cni-seed=1", "--cni-random-time=240", "-p", "no:xdist"]
+            options = ["--cni-random=2000", "--cni-seed=1", "--cni-random-time=300", "-n4"]
             if "ipv6" in fault.families:
                 options.append(f"--cni-lab-families={','.join(fault.families)}")
             try:

@@ -41,4 +41,6 @@ def test_a_bookmark_comes_after_all_that_it_covers(monkeypatch: pytest.MonkeyPat
 
     asyncio.run(at_once())
     assert [event["type"] for event in sent] == ["ADDED", "BOOKMARK"]
-    assert sent[1]["object"]["metadata"]["resourceVersion"] == sent[0]["object"]["metadata"]["resourceVersion"]
+    assert (
+        sent[1]["object"]["metadata"]["resourceVersion"] == sent[0]["object"]["metadata"]["resourceVersion"]
+    )

@@ -11,11 +11,21 @@ import yaml
 
 from pytest_cniconformance.fixtures.reproduction import reproduction
 from pytest_cniconformance.fixtures.topology import PlacedPod
-from pytest_cniconformance.model.matrix import Cell
+from pytest_cniconformance.model.matrix import Cell, Decision
 from pytest_cniconformance.model.verdict import Protocol
-from pytest_cniconformance.policy import ClusterState, invalid
-from pytest_cniconformance.policy.builders import network_policy, peer, rule
-from pytest_cniconformance.policy.randomcase import ANY, POOL, Case, Stage, block
+from pytest_cniconformance.policy import ClusterState, decide, invalid
+from pytest_cniconformance.policy.builders import network_policy, peer, port, rule
+from pytest_cniconformance.policy.randomcase import (
+    ANY,
+    CROWD,
+    POOL,
+    SERVICE_PORT,
+    SIDECAR_PORTS,
+    Case,
+    Stage,
+    block,
+    service_before,
+)
 from pytest_cniconformance.probe.workload import on_node
 from tests.policy.simulation import ADDRESSES
 
@@ -83,3 +93,21 @@ def test_what_deleted_policies_leave_behind(tmp_path: Path) -> None:
     assert len(documents) == 1
     assert commands[-2] == "kubectl -n y delete networkpolicy p1"
     assert commands[-1].endswith('"203.0.113.9"')
+
+
+def test_services_a_crowd_and_sidecars_come_with_it(tmp_path: Path) -> None:
+    only = network_policy("p0", "y", {}, ingress=[rule(ports=[port("metrics")])])
+    stage = Stage({"x": {}, "y": {}}, LABELS, (only,))
+    case = Case((stage,), services=True, crowded=True)
+    [objs], commands = reproduced(case, 0, Cell("x/a", service_before("y/a"), SERVICE_PORT), tmp_path)
+    state = ClusterState.from_objects(objs)
+    assert len(state.policies) == 2 * CROWD + 1 and objs[-1] == only
+    assert not any(policy.sure | policy.maybe for policy in state.policies[:-1]), "the crowd selects somebody"
+    kinds = [obj["kind"] for obj in objs]
+    assert kinds.index("NetworkPolicy") > kinds.index("Service") > kinds.index("Pod")
+    # What the manifests say must be what the random case asked: the Service leads to the pod before which it stands.
+    ruling = decide(state, "x/a", "y/svc:a", SERVICE_PORT)
+    assert ruling.decision is Decision.DENY and "y/p0" in str(ruling.because)
+    number, _ = SIDECAR_PORTS["y/a"]["metrics"]
+    assert decide(state, "x/a", "y/a", number).decision is Decision.ALLOW
+    assert "kubectl -n y get service a -o jsonpath='{.spec.clusterIPs[0]}'" in commands[-1]

@@ -119,8 +119,13 @@ def resolve(config: pytest.Config) -> Settings:
         raise UsageError(
             "--cni-lab-fault needs --cni-cluster=lab: faults are injected into the embedded lab only"
         )
+    for name in ("kubeconfig", "context"):  # from the environment or an ini file they are for other runs
+        if cluster != "current" and config.getoption(f"cni_{name}") is not None:
+            raise UsageError(
+                f"--cni-{name} chooses a cluster that runs already, and --cni-cluster={cluster} makes one: drop either"
+            )
     kubeconfig = raw["kubeconfig"]
-    if kubeconfig and not Path(kubeconfig).is_file():
+    if cluster == "current" and kubeconfig and not Path(kubeconfig).is_file():
         raise UsageError(f"--cni-kubeconfig={kubeconfig}: no such file")
     external = raw["external"] or "auto"
     describe_vantage(external, provided=False)

@@ -26,6 +26,10 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: pytest.TempPathFactory
         (["--cni=calico", "--cni-lab-nodes=2.5"], "*--cni-lab-nodes=2.5: not a whole number*"),
         (["--cni=calico", "--cni-lab-fault=x"], "*--cni-lab-fault needs --cni-cluster=lab*"),
         (["--cni=calico", "--cni-kubeconfig=/nowhere/config"], "*/nowhere/config: no such file*"),
+        (
+            ["--cni=calico", "--cni-cluster=lab", "--cni-context=x"],
+            "*--cni-context chooses a cluster*drop either*",
+        ),
         (["--cni=calico", "--cni-external=moon"], "*--cni-external=moon: use auto, runner, node:NAME or*"),
         (
             ["--cni=calico", "--cni-cluster=lab", "--cni-slo=mlops"],

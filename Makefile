@@ -6,6 +6,9 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN = $(VENV)/bin
 
+# Container images set it, and then each of the many processes of a run compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: conformance test lint unit faults bench clean system
 
 conformance: $(VENV)/.ready ## run the suites against the lab: make conformance CNI=cilium

@@ -24,6 +24,14 @@ def test_no_case_disagrees(lab: Lab) -> None:
     assert re.findall(r", seed (\d+): ", "".join(details)) == seeds * 2, "workers drew from another seed"
 
 
+def test_services_that_do_not_work_are_left_out_and_named(lab: Lab) -> None:
+    options = ("--cni-random=4", "--cni-seed=3")
+    record = lab.run("calico", CHECK, *options, faults=["service-rules-missing"], scale="0.2")
+    [check] = record["checks"]
+    assert check["outcome"] == "passed"
+    assert "no case asks through Services, which do not work: " in check["details"]
+
+
 @pytest.mark.parametrize("fault", ["and-as-or", "stale-after-delete"])
 def test_a_fault_comes_down_to_what_shows_it(fault: str, lab: Lab) -> None:
     record = lab.run("calico", CHECK, "--cni-random=300", "--cni-seed=1", "-n2", faults=[fault], expect=1)

@@ -14,7 +14,7 @@ _RECORDS = (
     _dns(
         "dns-nxdomain-cross-namespace",
         "names of Services in other namespaces do not exist",
-        "kubernetes/kubernetes#66924, coredns/coredns#2005",
+        "kubernetes/kubernetes#66924; namespaces that CoreDNS does not expose: coredns/coredns#905",
         "DNS-XNS",
         "DNS-XNS-SVC",
         "DNS-API",
@@ -88,7 +88,7 @@ _RECORDS = (
     _dns(
         "dns-externalname-dropped",
         "Services of type ExternalName have no record",
-        "coredns/coredns#2038, #2492",
+        "coredns/coredns#665, #2492",
         "DNS-EXTERNALNAME",
         "DNS-CNAME",
         "SVC-EXTERNALNAME",
@@ -105,7 +105,7 @@ _ANSWERS = (
     _dns(
         "dns-nxdomain-as-servfail",
         "names that do not exist are answered SERVFAIL",
-        "moby/moby#45553",
+        "moby/moby#45553, which #45565 repairs",
         "DNS-NXDOMAIN",
         "DNS-NXDOMAIN-EXT",
     ),
@@ -159,7 +159,7 @@ _SERVERS = (
     _dns(
         "dns-replica-broken",
         "one of the two servers answers SERVFAIL to everything, and is Ready",
-        "coredns/coredns#7212, #3587",
+        "SERVFAIL after new API server certificates: coredns/coredns#2464; Ready all the same: #4436",
         "DNS-REPLICAS",
         "DNS-RELIABLE",
     ),

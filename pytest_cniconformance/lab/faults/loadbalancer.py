@@ -69,7 +69,7 @@ _POOLS = (
     _lb(
         "lb-wrong-pool",
         "load-balancer addresses come from outside the configured pool",
-        "metallb/metallb#2076, #1330: addresses of pools that were deleted",
+        "metallb/metallb#2076, #1929: addresses of pools that were deleted",
         "LB-POOL",
     ),
     _lb(
@@ -81,7 +81,7 @@ _POOLS = (
     _lb(
         "lb-autoassign-ignored",
         "Services that name no pool are served from pools with autoAssign: false",
-        "metallb/metallb#703",
+        "controllers without the flag that metallb/metallb#4 asked for",
         "LB-POOL-AUTO",
     ),
     _lb(
@@ -122,7 +122,7 @@ _TRAFFIC = (
     _lb(
         "lb-announced-by-two",
         "two nodes answer ARP for every load-balancer address",
-        "metallb/metallb#598",
+        "metallb/metallb#740, #589: speakers that do not see one another",
         "LB-ONE-OWNER",
     ),
     _lb(

@@ -25,13 +25,13 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-sticky",
         "every connection to a Service goes to the first endpoint",
-        "kubernetes/kubernetes#78685, #115114",
+        "kubernetes/kubernetes#78685, #47533",
         "SVC-SPREAD",
     ),
     _service(
         "service-endpoint-unused",
         "the last of several endpoints of a Service is never used",
-        "kubernetes/kubernetes#24322",
+        "kubernetes/kubernetes#78685: the second of two pods gets no request",
         "SVC-SPREAD",
         "SVC-SLICES",
     ),
@@ -64,7 +64,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "named-port-of-one-pod",
         "a named target port is resolved once and used for all pods",
-        "a name that stands for one number, as in policies: k3s-io/k3s#7446",
+        "one target port for all endpoints: ovn-kubernetes/ovn-kubernetes#5908; in policies: k3s-io/k3s#7446",
         "SVC-NAMEDPORT",
     ),
     _service(
@@ -145,7 +145,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "terminating-fallback-missing",
         "with only terminating pods left a Service has no backend",
-        "cilium/cilium#27358, ovn-kubernetes/ovn-kubernetes#4804",
+        "KEP-1669 in part: cilium/cilium#37613, #39743, ovn-kubernetes/ovn-kubernetes#4170",
         "SVC-TERMINATING-FALLBACK",
         "SVC-ETP-LOCAL-TERMINATING",
     ),
@@ -164,7 +164,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "service-update-ignored",
         "a Service is programmed as it was first created, endpoints excepted",
-        "openshift/ovn-kubernetes#1389, ovn-kubernetes/ovn-kubernetes#5119",
+        "openshift/ovn-kubernetes#872, kubeovn/kube-ovn#4280",
         "SVC-TYPE-NODEPORT",
         "SVC-TYPE-CLUSTERIP",
         "SVC-TYPE-EXTERNALNAME",
@@ -233,13 +233,13 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "zone-without-endpoints",
         "clients in a zone that topology hints leave without endpoints are refused, not sent elsewhere",
-        "kubernetes/kubernetes#106507",
+        "kubernetes/kubernetes#106507: endpoints that are not ready count for their zone",
         "SVC-DISTRIBUTION",
     ),
     _service(
         "health-check-always-ok",
         "healthCheckNodePort says 200 on every node",
-        "health servers that look at too little: kubernetes/kubernetes#115825",
+        "200 although no endpoint is left on the node: kubernetes/kubernetes#44311",
         "SVC-HEALTHCHECK",
     ),
     _service(
@@ -271,7 +271,7 @@ SERVICE_FAULTS: tuple[Fault, ...] = (
     _service(
         "udp-conntrack-stale",
         "UDP flows stay with an endpoint that is gone, or with the address of a Service that had none",
-        "kubernetes/kubernetes#19029, #48370, #105657, #125467",
+        "kubernetes/kubernetes#48370, #105657, #125467, #139628",
         "SVC-UDP-STALE",
         "SVC-UDP-LATE",
     ),

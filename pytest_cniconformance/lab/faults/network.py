@@ -25,7 +25,7 @@ _REACHABILITY = (
         "missing-node-route",
         "reachability",
         "the first node has no route to the pods of the last node",
-        "projectcalico/calico#8135, #6208",
+        "projectcalico/calico#6208, #4869",
         ("CT-PP-CROSS", "CT-BULK"),
     ),
     Fault(
@@ -46,7 +46,7 @@ _REACHABILITY = (
         "bulk-corrupt",
         "reachability",
         "one byte of large TCP segments between pods is changed on the way, with a valid checksum",
-        "payload corruption on the way: allenporter/k8s-gitops#133",
+        "payload corrupted on the way and let through as `checksum good`: kubernetes/kubernetes#18898",
         ("CT-BULK",),
     ),
     Fault(

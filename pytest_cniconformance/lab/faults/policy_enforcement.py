@@ -121,7 +121,7 @@ ENFORCEMENT_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "allow-lost-at-random",
         "three of four new connections that a policy allows are lost",
-        "antrea-io/antrea#386, aws/aws-network-policy-agent#462, weaveworks/weave#3829",
+        "antrea-io/antrea#386, aws/aws-network-policy-agent#307, weaveworks/weave#3829",
         "NP-EMP-5",
     ),
     policy_fault(

@@ -122,7 +122,7 @@ READING_FAULTS: tuple[Fault, ...] = (
     policy_fault(
         "negative-selects-world",
         "a peer with NotIn or DoesNotExist also matches addresses outside the cluster",
-        "cilium/cilium#46996",
+        "cilium/cilium#46949",
         "NP-SEL-3",
     ),
     policy_fault(

@@ -19,6 +19,10 @@ from pytest_cniconformance.policy.objects import NAME_LABEL
 POOL = ("x/a", "x/b", "y/a", "x/c", "y/b", "z/a")
 """The pods that a case may use, simplest first."""
 
+TWINS = ("x/b", "x/c")
+"""Pods that nothing but a case's labels tells apart: dataplanes that know identities may take them for one. A Service
+before one of them would need a label of its own, so that they have none."""
+
 LABEL_KEYS = ("app", "tier")
 """The labels of pods and namespaces that cases set; a pod has only those that its case gives it."""
 
@@ -64,7 +68,7 @@ class Stage:
 class Case:
     """What is compared: ``stages`` follow one another by update, and after the last all policies are deleted.
 
-    ``outside`` adds an address outside the cluster as a destination, ``services`` a Service before each pod.
+    ``outside`` adds an address outside the cluster as a destination, ``services`` a Service before each pod but the twins.
     ``hurried`` stages follow at once, and only the last one is compared. A ``crowded`` case has :data:`CROWD`
     policies before its own that select nobody: dataplanes have limits.
     """
@@ -130,7 +134,7 @@ def pod_behind(destination: str) -> str:
 
 
 def service(pod: str) -> dict[str, Any]:
-    """Return the Service before a pod of the pool, which needs a label ``pod`` with its name."""
+    """Return the Service before a pod of the pool, no twin, which needs a label ``pod`` with its name."""
     namespace, _, name = pod.partition("/")
     return {
         "apiVersion": "v1",

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.dns
 
 NEGATIVE = "https://www.rfc-editor.org/rfc/rfc2308"
 TCP = "https://www.rfc-editor.org/rfc/rfc7766#section-5"
-EDNS = "https://www.rfc-editor.org/rfc/rfc6891#section-6.2.5"
+EDNS = "https://www.rfc-editor.org/rfc/rfc6891#section-6.2.6"
 PLAIN, OFFERED = 512, 1232
 """Bytes of a datagram without EDNS (RFC 1035), and the size that resolvers offer since the DNS flag day 2020."""
 ANSWERS = {"ipv4": 60, "ipv6": 36}
@@ -31,7 +31,7 @@ def test_a_name_that_does_not_exist_is_nxdomain(cni_names: Names) -> None:
     cni_names.expect_code("x/a", cni_names.missing("no-such-service"), "NXDOMAIN")
 
 
-@requirement("DNS-NODATA", feature="dns/families", source="https://www.rfc-editor.org/rfc/rfc4074#section-4")
+@requirement("DNS-NODATA", feature="dns/families", source="https://www.rfc-editor.org/rfc/rfc4074#section-3")
 def test_a_name_without_address_of_a_family_is_an_empty_answer(
     cni_grid: Grid, cni_services: Services, cni_names: Names
 ) -> None:

@@ -59,7 +59,7 @@ def test_lookups_do_not_fail_now_and_then(cni_grid: Grid, cni_services: Services
         )
 
 
-@requirement("DNS-EXTERNAL", feature="dns/forwarding", source=CUSTOM + "#introduction")
+@requirement("DNS-EXTERNAL", feature="dns/forwarding", source=CUSTOM + "#coredns-configmap-options")
 def test_names_beyond_the_cluster_resolve(cni_grid: Grid, cni_names: Names) -> None:
     """From every node the names that the user expects beyond the cluster resolve through the upstream servers."""
     for name in cni_names.external():

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.dns
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/"
 NAMESPACES = DOCS + "#namespaces-of-services"
 SPEC = "https://github.com/kubernetes/dns/blob/master/docs/specification.md"
+API = "https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api"
 NDOTS = 5
 """What the kubelet writes for dnsPolicy ClusterFirst."""
 
@@ -87,7 +88,7 @@ def test_an_absolute_name_resolves_for_programs(
             raise ConformanceFailure(f"getaddrinfo of {name} in x/a gave {', '.join(found) or 'nothing'}")
 
 
-@requirement("DNS-NDOTS", level=SHOULD, feature="dns/search", source=DOCS + "#pod-dns-config")
+@requirement("DNS-NDOTS", level=SHOULD, feature="dns/search", source=NAMESPACES)
 def test_pods_search_their_namespace_first_and_with_five_dots(cni_grid: Grid) -> None:
     """Pods' resolv.conf lists namespace.svc.domain, svc.domain, domain in this order, and ndots:5."""
     domain, namespace = cni_grid.facts.cluster_domain, cni_grid.topology.real("x")
@@ -108,7 +109,7 @@ def test_host_network_pods_resolve_services(cni_grid: Grid, cni_services: Servic
         cni_names.expect(agent.key, f"{service.name}.{service.namespace}.svc", {service.cluster_ip})
 
 
-@requirement("DNS-API", feature="dns/service", source=DOCS)
+@requirement("DNS-API", feature="dns/service", source=API)
 def test_the_api_servers_service_resolves(cni_grid: Grid, cni_names: Names) -> None:
     """`kubernetes.default.svc` resolves to the cluster IP of the API server's Service."""
     own = {ip for ip in cni_grid.facts.kubernetes_service_ips if (":" in ip) == (cni_names.family == "ipv6")}

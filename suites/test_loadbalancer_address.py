@@ -19,9 +19,10 @@ pytestmark = pytest.mark.loadbalancer
 
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/service/#loadbalancer"
 CLASS = "https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-class"
-API = "https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec"
+API = "https://kubernetes.io/docs/reference/kubernetes-api/core/service-v1/#ServiceSpec"
 METALLB = "https://metallb.io/usage/#requesting-specific-ips"
-MIGRATION = "https://metallb.io/release-notes/#version-0-14-9"
+STATUS = "https://kubernetes.io/docs/reference/kubernetes-api/core/service-v1/#ServiceStatus"
+MIGRATION = "https://metallb.io/release-notes/#version-0149"
 MANY = 3
 
 
@@ -94,7 +95,7 @@ def test_an_update_keeps_the_address(
         raise ConformanceFailure(f"the address changed from {', '.join(before)} to {', '.join(after)}")
 
 
-@requirement("LB-RETYPE", feature="loadbalancer/release", source=API)
+@requirement("LB-RETYPE", feature="loadbalancer/release", source=STATUS)
 def test_a_service_that_is_no_load_balancer_any_more_has_no_address(
     cni_grid: Grid, cni_balancers: Balancers, cni_services: Services
 ) -> None:

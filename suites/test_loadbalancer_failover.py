@@ -16,7 +16,7 @@ from pytest_cniconformance.probe.questions import HeldFlow, hold
 pytestmark = pytest.mark.loadbalancer
 
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/service/#loadbalancer"
-LAYER2 = "https://metallb.io/concepts/layer2/#load-balancing-behavior"
+LAYER2 = "https://metallb.io/concepts/layer2/#limitations"
 FAILOVER_LIMIT_MS = 10_000
 """MetalLB asks for a bug report about failovers slower than this."""
 CONNECTIONS, INTERVAL_MS, PATIENCE_MS = 20, 20, 500

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.loadbalancer
 POOLS = "https://metallb.io/configuration/_advanced_ipaddresspool_configuration/"
 NAMED = "https://metallb.io/usage/#requesting-specific-ips"
 SHARING = "https://metallb.io/usage/#ip-address-sharing"
-MIGRATION = "https://metallb.io/release-notes/#version-0-14-9"
+PENDING = "https://github.com/metallb/metallb/issues/1586"
+MIGRATION = "https://metallb.io/release-notes/#version-0149"
 
 
 @requirement("LB-POOL", feature="loadbalancer/pools", source=NAMED)
@@ -60,7 +61,7 @@ def test_a_service_that_names_no_pool_gets_an_automatic_one(cni_balancers: Balan
         raise ConformanceFailure(f"{address} is of pool {name}, which serves only Services that ask for it")
 
 
-@requirement("LB-EXHAUSTED", feature="loadbalancer/pools", source=POOLS)
+@requirement("LB-EXHAUSTED", feature="loadbalancer/pools", source=PENDING)
 def test_an_exhausted_pool_is_reported(
     cni_grid: Grid, cni_balancers: Balancers, cni_services: Services
 ) -> None:

@@ -19,7 +19,7 @@ from pytest_cniconformance.probe.questions import LinkOwners, link_owners
 pytestmark = pytest.mark.loadbalancer
 
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/service/#loadbalancer"
-API = "https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec"
+API = "https://kubernetes.io/docs/reference/kubernetes-api/core/service-v1/#ServiceSpec"
 LOCAL = "https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/#preserving-the-client-source-ip"
 NODEPORTS = (
     "https://kubernetes.io/docs/concepts/services-networking/service/#load-balancer-nodeport-allocation"

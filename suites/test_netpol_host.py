@@ -20,7 +20,7 @@ from pytest_cniconformance.probe.questions import host_port
 
 pytestmark = pytest.mark.netpol
 
-PROBES_KEP = "https://github.com/kubernetes/enhancements/issues/4559"
+ISOLATION = NETPOL_DOCS + "#the-two-sorts-of-pod-isolation"
 HOST_NETWORK = NETPOL_DOCS + "#networkpolicy-and-hostnetwork-pods"
 TCP = (Protocol.TCP,)
 
@@ -34,7 +34,7 @@ def _from_own_node(grid: Grid, keys: list[str], protocols: tuple[Protocol, ...] 
 
 
 @pytest.mark.smoke
-@requirement("NP-NODE-1", feature="networkpolicy/node", source=PROBES_KEP)
+@requirement("NP-NODE-1", feature="networkpolicy/node", source=ISOLATION)
 def test_the_pods_own_node_is_never_denied(cni_grid: Grid) -> None:
     """Under default deny the pod's own node still reaches it, or kubelet probes would fail."""
     cells = _from_own_node(cni_grid, ["x/a", "x/b", "x/c"])
@@ -54,7 +54,7 @@ def test_host_network_pods_of_the_same_node_are_the_node(cni_grid: Grid) -> None
 
 
 @pytest.mark.smoke
-@requirement("NP-SELF-1", feature="networkpolicy/self", source=NETPOL_DOCS + "#prerequisites")
+@requirement("NP-SELF-1", feature="networkpolicy/self", source=NETPOL_DOCS)
 def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
     """A pod under default deny in both directions still reaches its own address."""
     address = cni_grid.pod("x/a").ip
@@ -83,7 +83,7 @@ def test_a_pod_always_reaches_itself(cni_grid: Grid) -> None:
     cni_grid.check("deny all in x", sources=["x/a", "x/b", "y/a"], destinations=["x/a", "x/b", "y/a"])
 
 
-@requirement("NP-SELF-1-PORTS", feature="networkpolicy/self", source=NETPOL_DOCS + "#prerequisites")
+@requirement("NP-SELF-1-PORTS", feature="networkpolicy/self", source=NETPOL_DOCS)
 def test_a_pod_reaches_itself_on_ports_that_no_rule_opens(cni_grid: Grid) -> None:
     """A pod whose policy opens one port to others reaches itself on all of its ports."""
     only = [rule([peer(namespaces={"ns": "y"})], [port(80)])]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.netpol
 @requirement(
     "NP-RANDOM",
     feature="networkpolicy/random",
-    source="https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/",
+    source="https://kubernetes.io/docs/reference/kubernetes-api/networking/network-policy-v1/",
 )
 def test_random_policies_mean_what_the_api_says(cni_random: RandomCheck) -> None:
     """Whatever NetworkPolicies hold, pairs of pods connect exactly where the API says so."""

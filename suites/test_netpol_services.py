@@ -39,6 +39,7 @@ TCP = (Protocol.TCP,)
 SOURCE_IP = (
     "https://kubernetes.io/docs/tutorials/services/source-ip/#source-ip-for-services-with-type-nodeport"
 )
+HEALTH = "https://kubernetes.io/docs/reference/networking/virtual-ips/#external-traffic-policy"
 DNS = NETPOL_DOCS + "#default-deny-all-egress-traffic"
 OFFSET = 7000
 """What the Service of a grid pod adds to the pod's own port number."""
@@ -219,7 +220,7 @@ def test_a_block_and_a_client_whose_address_was_translated(
     cni_trait(name, "allowed" if seen.verdict is Verdict.OPEN else "denied", f"the pod saw {source}")
 
 
-@requirement("NP-SVC-4", feature="networkpolicy/north-south", source=SOURCE_IP)
+@requirement("NP-SVC-4", feature="networkpolicy/north-south", source=HEALTH)
 def test_health_checks_of_load_balancers_are_not_policed(cni_grid: Grid, cni_services: Services) -> None:
     """The healthCheckNodePort answers 200 although a policy isolates the backend."""
     service = cni_services.create(

@@ -19,8 +19,9 @@ from pytest_cniconformance.probe.questions import Hold, hold
 pytestmark = pytest.mark.services
 
 VIPS = "https://kubernetes.io/docs/reference/networking/virtual-ips/"
-STALE = "https://github.com/kubernetes/kubernetes/issues/105657"
-TERMINATING = "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/1672-tracking-terminating-endpoints"
+STALE = "https://github.com/kubernetes/kubernetes/issues/59368"
+UNREADY = "https://github.com/kubernetes/kubernetes/issues/105657"
+TERMINATING = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-termination-flow"
 FLOWS = 8
 """A broken connection that is translated anew meets its old backend, one of three, by chance: all do so once in 6561."""
 
@@ -40,7 +41,7 @@ def test_a_udp_client_leaves_a_removed_backend(cni_grid: Grid, cni_services: Ser
         _last_from(cni_grid, flow, "y/b")
 
 
-@requirement("SVC-UDP-LATE", feature="services/conntrack", source=STALE)
+@requirement("SVC-UDP-LATE", feature="services/conntrack", source=UNREADY)
 def test_a_udp_client_finds_a_backend_that_comes_later(cni_grid: Grid, cni_services: Services) -> None:
     """A UDP client that began before a Service had endpoints reaches one, from the same source port, once it has."""
     service = cni_services.create("udp-late", {"team": "late"}, [port(8000, 80, "UDP")], namespace="y")

@@ -28,12 +28,13 @@ pytestmark = pytest.mark.services
 
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/service/"
 VIPS = "https://kubernetes.io/docs/reference/networking/virtual-ips/"
+REJECT = "https://github.com/kubernetes/kubernetes/pull/72534"
 SLICES = "https://kubernetes.io/docs/concepts/services-networking/endpoint-slices/"
 GATES = "https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#pod-readiness-gate"
 TERMINATING = (
     "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/1669-proxy-terminating-endpoints"
 )
-PUBLISH = "https://kubernetes.io/docs/reference/kubernetes-api/service-resources/service-v1/#ServiceSpec"
+PUBLISH = "https://kubernetes.io/docs/reference/kubernetes-api/core/service-v1/#ServiceSpec"
 ALL = {"grid": "backend"}
 BACKENDS = ("y/a", "y/b", "y/c")
 FAIR_CONNECTIONS = 300
@@ -71,7 +72,7 @@ def test_backends_get_equal_shares(cni_grid: Grid, cni_services: Services) -> No
 
 
 @pytest.mark.smoke
-@requirement("SVC-NOEP", level=SHOULD, feature="services/endpoints", source=VIPS)
+@requirement("SVC-NOEP", level=SHOULD, feature="services/endpoints", source=REJECT)
 def test_a_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Services) -> None:
     """A Service without endpoints refuses connections at once instead of leaving them to time out."""
     service = cni_services.create("noendpoints", {"pod": "nobody"}, [port(8000, 80)], namespace="y")
@@ -79,7 +80,7 @@ def test_a_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Servi
     expect_denied(cni_grid, probes_to(["x/a"], [service.cluster_ip], 8000), "no endpoints", REFUSALS)
 
 
-@requirement("SVC-NOEP-UDP", level=SHOULD, feature="services/endpoints", source=VIPS)
+@requirement("SVC-NOEP-UDP", level=SHOULD, feature="services/endpoints", source=REJECT)
 def test_a_udp_service_without_endpoints_refuses(cni_grid: Grid, cni_services: Services) -> None:
     """A UDP Service without endpoints answers datagrams with an ICMP error instead of silence."""
     service = cni_services.create(

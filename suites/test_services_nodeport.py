@@ -23,7 +23,8 @@ pytestmark = pytest.mark.services
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/service/"
 NODEPORT = DOCS + "#type-nodeport"
 EXTERNAL_IPS = DOCS + "#external-ips"
-HOSTPORT = "https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/#ports"
+HOSTPORT = "https://kubernetes.io/docs/reference/kubernetes-api/core/pod-v1/#ContainerPort"
+NODE_PORT = "https://kubernetes.io/docs/reference/kubernetes-api/core/service-v1/#ServicePort"
 CONFORMANCE = (
     "https://github.com/kubernetes/kubernetes/blob/master/test/conformance/testdata/conformance.yaml"
 )
@@ -152,7 +153,7 @@ def _with_external_ips(services: Services, name: str, number: int, addresses: li
         raise NotSupported(f"admission forbids external IPs: {refusal}") from None
 
 
-@requirement("SVC-TYPE-NODEPORT", feature="services/life-cycle", source=CONFORMANCE)
+@requirement("SVC-TYPE-NODEPORT", feature="services/life-cycle", source=NODE_PORT)
 def test_a_cluster_ip_service_becomes_a_node_port(cni_grid: Grid, cni_services: Services) -> None:
     """A ClusterIP Service that becomes NodePort answers on its node port too."""
     ports = [port(8000, 80)]
@@ -164,7 +165,7 @@ def test_a_cluster_ip_service_becomes_a_node_port(cni_grid: Grid, cni_services: 
     expect_answers(cni_grid, inside + probes, {"y/b"}, "cluster IP and node port after")
 
 
-@requirement("SVC-TYPE-CLUSTERIP", feature="services/life-cycle", source=CONFORMANCE)
+@requirement("SVC-TYPE-CLUSTERIP", feature="services/life-cycle", source=NODE_PORT)
 def test_a_node_port_service_becomes_a_cluster_ip(cni_grid: Grid, cni_services: Services) -> None:
     """A NodePort Service that becomes ClusterIP answers on its node port no more, and at its cluster IP still."""
     before = _node_port(cni_services, "to-clusterip")

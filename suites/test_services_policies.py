@@ -29,7 +29,6 @@ VIPS = "https://kubernetes.io/docs/reference/networking/virtual-ips/"
 EXTERNAL = VIPS + "#external-traffic-policy"
 INTERNAL = "https://kubernetes.io/docs/concepts/services-networking/service-traffic-policy/"
 SOURCE = "https://kubernetes.io/docs/tutorials/services/source-ip/#source-ip-for-services-with-type-nodeport"
-HEALTH = "https://kubernetes.io/docs/tasks/access-application-cluster/create-external-load-balancer/#preserving-the-client-source-ip"
 TERMINATING = (
     "https://github.com/kubernetes/enhancements/tree/master/keps/sig-network/1669-proxy-terminating-endpoints"
 )
@@ -151,7 +150,7 @@ def test_internal_local_without_a_backend_does_not_answer(cni_grid: Grid, cni_se
     expect_denied(cni_grid, probes_to(far, [service.cluster_ip], 8000), "from the other nodes")
 
 
-@requirement("SVC-HEALTHCHECK", feature="services/health-check-node-port", source=HEALTH)
+@requirement("SVC-HEALTHCHECK", feature="services/health-check-node-port", source=EXTERNAL)
 def test_the_health_check_tells_nodes_with_backends(cni_grid: Grid, cni_services: Services) -> None:
     """The healthCheckNodePort answers 200 on nodes with a ready local backend and 503 on the others."""
     service = cni_services.create(

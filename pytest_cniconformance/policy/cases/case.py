@@ -18,7 +18,7 @@ from pytest_cniconformance.model.requirement import Level, Requirement
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy.builders import Obj
 
-API = "https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/"
+API = "https://kubernetes.io/docs/reference/kubernetes-api/networking/network-policy-v1/"
 DOCS = "https://kubernetes.io/docs/concepts/services-networking/network-policies/"
 _HOST_BITS = 8
 

@@ -43,6 +43,20 @@ def test_refusal_by_a_dead_server_is_a_probe_error(network: Network, fleet: Flee
     assert "seemed refused" in found.cause
 
 
+def test_a_server_behind_a_service_is_proved_where_it_listens_itself(network: Network, fleet: Fleet) -> None:
+    network.filter(f"ip daddr {network.ip('b')} drop")
+    own = {"ipv4": network.ip("b")}
+    cell = Cell("x/a", "y/svc:b", 81)
+    found = {}
+    for number in (80, 8888):  # what serves, and what does not
+        behind = {(81, Protocol.TCP): number}
+        target = Target(own, responder="x/b", prover="x/b", own=own, own_ports=behind)
+        found[number] = PodMatrix(fleet, {"y/svc:b": target}, window=WINDOW).observe([cell])[cell]
+    assert found[80].verdict is Verdict.DROPPED, found[80]
+    assert found[8888].verdict is Verdict.PROBE_ERROR, found[8888]
+    assert "is dead" in found[8888].cause
+
+
 def test_server_that_dies_during_the_round_is_found_out(network: Network, fleet: Fleet) -> None:
     server = network.serve("b", "TCP:7000", identity="x/mortal")
     network.filter(f"ip daddr {network.ip('b')} drop")

@@ -95,7 +95,8 @@ class PodMatrix:
         """Probe the cells once, all sources together, and return what was found; ``window`` in place of the run's.
 
         Every server that a cell asks proves itself in the same round, from within its own pod, and again after
-        the round if someone was denied. A denial by a server without that proof is a ``probe-error``.
+        the round if someone was denied. A denial by a server without that proof is a ``probe-error``. Where a pod
+        that asks its own address gets no answer, its loopback address tells that loss from a dead server.
         """
         wanted = list(dict.fromkeys(cells))
         window = window or self.window
@@ -114,16 +115,23 @@ class PodMatrix:
         proofs = dict(zip(servers, found[len(cells) :], strict=True))
         denied = [cell for cell in cells if observed[cell].verdict.denied]
         suspects = dict.fromkeys(server for cell in denied if (server := self._server(cell)) is not None)
-        later = dict(
-            zip(
-                suspects,
-                self._fleet.probe([self._proof(server) for server in suspects], window=window),
-                strict=True,
-            )
-        )
+        own = [cell for cell in cells if observed[cell].verdict is not Verdict.OPEN and self._is_own(cell)]
+        again = [self._proof(server) for server in suspects] + [self._loopback(cell) for cell in own]
+        answers = self._fleet.probe(again, window=window)
+        later = dict(zip(suspects, answers, strict=False))
+        lost = {
+            cell
+            for cell, proof in zip(own, answers[len(suspects) :], strict=True)
+            if _prompt(proof, window) and not observed[cell].responder
+        }
+        for cell in lost:
+            cause = f"its loopback address answered: {observed[cell].cause or observed[cell].verdict}"
+            observed[cell] = replace(observed[cell], verdict=Verdict.DROPPED, cause=cause)
         slow = []
         for cell in denied:
             server = self._server(cell)
+            if cell in lost:
+                continue
             if server is None:
                 if cell.destination not in self._targets or not self._targets[cell.destination].prover:
                     extra = observed[cell].extra | {"vouched": False}
@@ -133,7 +141,7 @@ class PodMatrix:
             for proof in (proofs[server], later[server]):
                 if proof.verdict is not Verdict.OPEN:
                     trouble = f"is dead: its own pod, asking its own address, got {proof}"
-                elif (proof.latency_ms or 0.0) > window.seconds * 250 and not trouble:
+                elif not _prompt(proof, window) and not trouble:
                     trouble, lame = f"is starved: it answered its own pod only {proof}", True
             if trouble:
                 if lame:
@@ -151,6 +159,15 @@ class PodMatrix:
         if target is None or not target.prover:
             return None
         return (cell.destination, cell.port, cell.protocol, cell.family)
+
+    def _is_own(self, cell: Cell) -> bool:
+        """Whether a pod asks itself by its own address."""
+        target = self._targets.get(cell.destination)
+        return target is not None and target.prover == cell.source and target.own is None
+
+    def _loopback(self, cell: Cell) -> Probe:
+        """Return the question whether the server of a cell that a pod asks of itself listens at all."""
+        return replace(self._probe(cell), host="::1" if cell.family == "ipv6" else "127.0.0.1")
 
     def _probe(self, cell: Cell) -> Probe:
         target = self._targets.get(cell.destination) or Target({cell.family: cell.destination}, talk=False)
@@ -244,3 +261,8 @@ class PodMatrix:
             seconds=max(agreed_at.values(), default=None) if len(agreed_at) == len(expected) else None,
             unstable=tuple(unstable),
         )
+
+
+def _prompt(proof: Observation, window: Window) -> bool:
+    """Whether a server answered its own pod at once: within a quarter of the window."""
+    return proof.verdict is Verdict.OPEN and (proof.latency_ms or 0.0) <= window.seconds * 250

@@ -134,3 +134,22 @@ def test_an_agreement_of_the_time_before_the_change_does_not_outlast_the_hold(
     change.join()
     assert settled.unstable == (cell,)
     assert [m.cell for m in settled.mismatches] == [cell]
+
+
+def test_a_pod_that_loses_its_own_address_is_a_finding_and_its_server_none_the_less_lives(
+    network: Network, fleet: Fleet
+) -> None:
+    own = network.ip("a")
+    table = f"chain i {{\ntype filter hook input priority 0;\nip saddr {own} ip daddr {own} drop\n}}"
+    network.run("a", "nft", "-f", "-", stdin=f"table inet own {{\n{table}\n}}\n")
+    itself, other = Cell("x/a", "x/a", 80), Cell("x/b", "x/a", 80)
+    try:
+        network.filter("tcp dport 80 drop")
+        observed = matrix_of(network, fleet).observe([itself, other])
+    finally:
+        network.run("a", "nft", "delete table inet own")
+    assert observed[itself].verdict is Verdict.DROPPED
+    # Of the others nothing is known: the pod's own network is damaged.
+    assert observed[other].verdict is Verdict.PROBE_ERROR
+    nobody = Cell("x/a", "x/a", 4)
+    assert matrix_of(network, fleet).observe([nobody])[nobody].verdict is Verdict.PROBE_ERROR

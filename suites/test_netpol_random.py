@@ -10,7 +10,7 @@ import pytest
 from pytest_cniconformance.fixtures import requirement
 
 if TYPE_CHECKING:
-    from pytest_cniconformance.fixtures.randomcheck import RandomCheck
+    from pytest_cniconformance.fixtures.randomized.check import RandomCheck
 
 pytestmark = pytest.mark.netpol
 

@@ -41,7 +41,7 @@ def activate(config: pytest.Config) -> None:
         config.args[:] = [str(suites_directory())]
     manager = config.pluginmanager
     manager.import_plugin("pytest_cniconformance.fixtures.plugin")
-    manager.import_plugin("pytest_cniconformance.fixtures.random_plugin")
+    manager.import_plugin("pytest_cniconformance.fixtures.randomized.plugin")
     manager.register(CheckHooks(config, settings), "cniconformance-checks")
     if worker_input is not None:
         manager.register(_Worker(config), "cniconformance-worker")

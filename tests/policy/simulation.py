@@ -10,15 +10,9 @@ from typing import Any
 from pytest_cniconformance.model.matrix import Cell, Decision, Mismatch
 from pytest_cniconformance.model.verdict import Observation, Protocol, Verdict
 from pytest_cniconformance.policy import ClusterState, expected_matrix
-from pytest_cniconformance.policy.randomcase import (
-    POOL,
-    PORT_NAMES,
-    SIDECAR_PORTS,
-    Addresses,
-    Case,
-    Stage,
-    container_ports,
-)
+from pytest_cniconformance.policy.randomcases.anchors import Addresses
+from pytest_cniconformance.policy.randomcases.case import Case, Stage
+from pytest_cniconformance.policy.randomcases.pool import POOL, PORT_NAMES, SIDECAR_PORTS, container_ports
 
 Fault = Callable[[dict[str, Any]], dict[str, Any]]
 

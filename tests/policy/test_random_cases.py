@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from pytest_cniconformance.policy import invalid
-from pytest_cniconformance.policy.generate import visit_cases
 from pytest_cniconformance.policy.objects import NAME_LABEL
-from pytest_cniconformance.policy.randomcase import FLAGS, OUTSIDE_PORT, POOL, Case, deviations, renamed
+from pytest_cniconformance.policy.randomcases.anchors import OUTSIDE_PORT, renamed
+from pytest_cniconformance.policy.randomcases.case import EXTRAS, Case, deviations, requests
+from pytest_cniconformance.policy.randomcases.draw import visit_cases
+from pytest_cniconformance.policy.randomcases.pool import POOL
 from tests.policy.simulation import ADDRESSES, FAULTS, mismatches
 
 
@@ -59,7 +61,7 @@ def features(case: Case) -> Iterator[str]:
     yield f"{len(case.stages)} stages"
     yield f"{len(case.pods)} pods"
     yield f"{case.policies} policies"
-    yield from (flag for flag in FLAGS if getattr(case, flag))
+    yield from (flag for flag in EXTRAS if getattr(case, flag) != EXTRAS[flag])
     if len(case.stages) == 2:
         before, after = ({p["metadata"]["name"]: p for p in stage.policies} for stage in case.stages)
         yield from (
@@ -109,7 +111,7 @@ def features(case: Case) -> Iterator[str]:
 
 
 ALL = {
-    *("1 stages", "2 stages", *FLAGS, "beside", "port of the address outside"),
+    *("1 stages", "2 stages", *EXTRAS, "beside", "port of the address outside"),
     *("update kept", "update made", "update removes", "update adds", "update relabels True"),
     *("policies in several namespaces", "NP-DEF-2", "NP-PRT-5"),
     *(f"{n} policies" for n in range(1, 5)),
@@ -199,3 +201,22 @@ def test_namespaces_are_renamed_where_their_automatic_label_is_meant() -> None:
             {"key": "app", "operator": "In", "values": ["x"]},
         ],
     }
+
+
+def test_a_watched_update_is_one_request(drawn: list[Case]) -> None:
+    watched = [case for case in drawn if case.watched]
+    counts = [requests(*case.stages) for case in watched]
+    # A part that is drawn anew may come out as it was.
+    assert len(watched) > 10 and set(counts) <= {0, 1} and sum(counts) > len(counts) / 2
+
+
+def test_what_has_to_be_refused_is_invalid(drawn: list[Case]) -> None:
+    refused = [ADDRESSES.resolve(case.refused) for case in drawn if case.refused]
+    assert len(refused) > 3 and all(map(invalid, refused))
+
+
+def test_the_pod_that_is_replaced_takes_part(drawn: list[Case]) -> None:
+    replaced = [case for case in drawn if case.replaced]
+    assert replaced and all(case.replaced in case.pods for case in replaced)
+    assert all(case.replaced for case in drawn if case.inherited is not None)
+    assert not any(case.hurried and len(case.stages) < 2 for case in drawn)

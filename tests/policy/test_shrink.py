@@ -6,9 +6,9 @@ from __future__ import annotations
 import pytest
 
 from pytest_cniconformance.policy import invalid
-from pytest_cniconformance.policy.generate import visit_cases
-from pytest_cniconformance.policy.randomcase import Case
-from pytest_cniconformance.policy.shrink import shrink
+from pytest_cniconformance.policy.randomcases.case import Case
+from pytest_cniconformance.policy.randomcases.draw import visit_cases
+from pytest_cniconformance.policy.randomcases.shrink import shrink
 from tests.policy.simulation import ADDRESSES, FAULTS, mismatches
 
 

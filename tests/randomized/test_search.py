@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis.database import InMemoryExampleDatabase
 
-from pytest_cniconformance.fixtures.arena import Comparison
-from pytest_cniconformance.fixtures.randomized import Desk, Limits, RandomPolicies
+from pytest_cniconformance.fixtures.randomized.comparison import Comparison
+from pytest_cniconformance.fixtures.randomized.search import Desk, Limits, RandomPolicies
 from pytest_cniconformance.model.failure import ClusterError
-from pytest_cniconformance.policy.randomcase import Case
+from pytest_cniconformance.policy.randomcases.case import Case, Moment
 from pytest_cniconformance.probe import Window
 from tests.policy.simulation import FAULTS, cells, mismatches
 
@@ -33,10 +33,10 @@ class Bench:
         self.asked.append((case, deadline))
         if not self.truth(case, deadline, len(self.asked)):
             return Comparison(len(cells(case)), 0, 0.05)
-        wrong = tuple(mismatches(case, FAULTS["egress not enforced"]))
-        return Comparison(
-            len(cells(case)), 0, 0.05, 0, wrong or tuple(mismatches(GUILTY, FAULTS["egress not enforced"]))
+        wrong = mismatches(case, FAULTS["egress not enforced"]) or mismatches(
+            GUILTY, FAULTS["egress not enforced"]
         )
+        return Comparison(len(cells(case)), 0, 0.05, Moment.STAGE, 0, tuple(wrong))
 
 
 def guilty(case: Case, *_: object) -> bool:
@@ -58,9 +58,9 @@ def searching(
 
 def first_guilty() -> Case:
     bench = Bench(guilty)
-    from pytest_cniconformance.policy.generate import visit_cases
+    from pytest_cniconformance.policy.randomcases.draw import visit_cases
 
-    visit_cases("guilty", 300, lambda case: bench.compare(case, deadline=1).stage is None)
+    visit_cases("guilty", 300, lambda case: not bench.compare(case, deadline=1).disagrees)
     return bench.asked[-1][0]
 
 
@@ -163,7 +163,7 @@ def test_a_failing_cluster_is_no_disagreement(tmp_path: Path) -> None:
 
 
 def test_known_deviations_are_left_out(tmp_path: Path) -> None:
-    from pytest_cniconformance.policy.randomcase import deviations
+    from pytest_cniconformance.policy.randomcases.case import deviations
 
     bench = Bench(innocent)
     search = RandomPolicies(

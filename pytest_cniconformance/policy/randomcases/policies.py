@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis strategies of NetworkPolicy v1: small topologies and sets of policies over few labels and ports.
+"""Hypothesis strategies of what NetworkPolicy v1 can say, over few labels and ports.
 
-Few, so that things meet: what selects nothing proves nothing. Random cases that disagree are shrunk by
-:mod:`pytest_cniconformance.policy.shrink`.
+Few, so that things meet: what selects nothing proves nothing.
 
 Every choice is made of coin flips. Integers would do, but Hypothesis mixes literals from whatever modules are
 loaded into them, and one seed would draw different cases in a worker, in a checkout and in a wheel.
@@ -10,28 +9,16 @@ loaded into them, and one seed would draw different cases in a worker, in a chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from random import Random
 from typing import Any, TypeVar
 
-from hypothesis import Phase, Verbosity, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 
 from pytest_cniconformance.policy.builders import expression, matching, network_policy, peer, port, rule
 from pytest_cniconformance.policy.objects import NAME_LABEL
-from pytest_cniconformance.policy.randomcase import (
-    ANY,
-    LABEL_KEYS,
-    OUTSIDE,
-    OUTSIDE_PORT,
-    POOL,
-    Case,
-    Stage,
-    block,
-    namespaces_of,
-)
+from pytest_cniconformance.policy.randomcases.anchors import ANY, OUTSIDE, OUTSIDE_PORT, block
+from pytest_cniconformance.policy.randomcases.pool import LABEL_KEYS, namespaces_of
 
 VALUES = ("a", "b", "a", "")
 TYPES = (None, ["Ingress"], ["Egress"], ["Ingress", "Egress"])
@@ -43,27 +30,26 @@ ENDS = (81, 80, 82, 8080, 81, 79, 65535, 8079)
 
 T = TypeVar("T")
 Obj = dict[str, Any]
-_COIN = st.booleans()
-_ATTEMPTS = 100
+COIN = st.booleans()
 
 
 def pick(draw: st.DrawFn, options: Sequence[T]) -> T:
     """Return one of the options."""
     number = 0
     for _ in range((len(options) - 1).bit_length()):
-        number = 2 * number + draw(_COIN)
+        number = 2 * number + draw(COIN)
     return options[number % len(options)]
 
 
 def rarely(draw: st.DrawFn, flips: int = 2) -> bool:
     """Return True once in ``2**flips`` draws."""
-    return all(draw(_COIN) for _ in range(flips))
+    return all(draw(COIN) for _ in range(flips))
 
 
 def some(draw: st.DrawFn, item: st.SearchStrategy[T], *, least: int, most: int) -> list[T]:
     """Return a list; each further item is there with an even chance."""
     made = [draw(item) for _ in range(least)]
-    while len(made) < most and draw(_COIN):
+    while len(made) < most and draw(COIN):
         made.append(draw(item))
     return made
 
@@ -71,7 +57,7 @@ def some(draw: st.DrawFn, item: st.SearchStrategy[T], *, least: int, most: int) 
 @st.composite
 def labels(draw: st.DrawFn) -> dict[str, str]:
     """Return labels of a pod or namespace: none, one or both keys."""
-    return {key: pick(draw, VALUES) for key in LABEL_KEYS if draw(_COIN)}
+    return {key: pick(draw, VALUES) for key in LABEL_KEYS if draw(COIN)}
 
 
 @st.composite
@@ -111,14 +97,14 @@ def selectors(draw: st.DrawFn, names: Sequence[str] = ()) -> Obj:
 @st.composite
 def blocks(draw: st.DrawFn, pods: Sequence[str] = ()) -> Obj:
     """Return an ipBlock around a pod, the address outside or everything, with and without exceptions, or beside."""
-    family = int(draw(_COIN))
+    family = int(draw(COIN))
     anchors = (ANY, OUTSIDE, OUTSIDE, *pods)
     if rarely(draw):
         return peer(cidr=block(pick(draw, anchors[1:]), pick(draw, LENGTHS[1:]), family, beside=True))
     anchor = pick(draw, anchors)
     length = 0 if anchor == ANY else pick(draw, LENGTHS[1:])
     cuts: list[str] = []
-    aside = draw(_COIN)  # of two exceptions one is around the anchor and one beside it, in either order
+    aside = draw(COIN)  # of two exceptions one is around the anchor and one beside it, in either order
     for _ in range(pick(draw, (0, 1, 2, 2)) if length < 32 else 0):
         inner = pick(draw, anchors[1:]) if anchor == ANY else anchor
         longer = pick(draw, [longer for longer in LENGTHS if longer > length])
@@ -175,16 +161,16 @@ def rules(draw: st.DrawFn, pods: Sequence[str]) -> Any:
 def world_rules(draw: st.DrawFn) -> Any:
     """Return a rule for the address outside: only there does the API say what an ipBlock means."""
     chosen = some(draw, blocks(), least=1, most=3)
-    if draw(_COIN):
+    if draw(COIN):
         return rule(chosen)
-    return rule(chosen, [port(OUTSIDE_PORT if draw(_COIN) else 80), *some(draw, ports(), least=0, most=2)])
+    return rule(chosen, [port(OUTSIDE_PORT if draw(COIN) else 80), *some(draw, ports(), least=0, most=2)])
 
 
 @st.composite
 def sections(draw: st.DrawFn, item: st.SearchStrategy[Any]) -> list[Any]:
     """Return the rules of one direction; every other one has a twin: the same peers, other ports."""
     made = some(draw, item, least=1, most=3)
-    if draw(_COIN):
+    if draw(COIN):
         made.append(replace(made[0], ports=tuple(some(draw, ports(), least=1, most=3))))
     return made
 
@@ -197,7 +183,7 @@ def policies(
     made: list[list[Any] | None] = []
     for section in ("ingress", "egress"):
         kind = pick(draw, ("absent", "given", "given", "empty"))
-        to_world = outside and section == "egress" and draw(_COIN)
+        to_world = outside and section == "egress" and draw(COIN)
         item = world_rules() if to_world else rules(pods)
         made.append(None if kind == "absent" else draw(sections(item)) if kind == "given" else [])
     return network_policy(
@@ -213,7 +199,7 @@ def policies(
 @st.composite
 def plain_policies(draw: st.DrawFn, name: str, pods: Sequence[str], *, outside: bool) -> Obj:
     """Return a policy that isolates a namespace in one direction and says one kind of thing: nothing else hides it."""
-    section = "egress" if draw(_COIN) else "ingress"
+    section = "egress" if draw(COIN) else "ingress"
     kind = pick(draw, ("peers", "ports", "world", "rules"))
     if kind == "world" and outside:
         section, made = "egress", draw(sections(world_rules()))
@@ -229,103 +215,35 @@ def plain_policies(draw: st.DrawFn, name: str, pods: Sequence[str], *, outside: 
     return network_policy(name, home, {}, types=[section.capitalize()], **rules_of)
 
 
-@st.composite
-def stages(draw: st.DrawFn, pods: Sequence[str], *, outside: bool) -> Stage:
-    """Return labels for all pods and their namespaces, and one to four policies, or one plain policy."""
-    namespaces = {name: draw(labels()) for name in namespaces_of(tuple(pods))}
-    labelled = {pod: draw(labels()) for pod in pods}
-    made: list[Obj] = []
-    if draw(_COIN):
-        return Stage(namespaces, labelled, (draw(plain_policies("p0", pods, outside=outside)),))
-    while not made or (len(made) < 4 and draw(_COIN)):
-        made.append(draw(policies(f"p{len(made)}", pods, outside=outside)))
-    return Stage(namespaces, labelled, tuple(made))
+_BAD_PORTS: tuple[Obj, ...] = (
+    {"port": 80, "endPort": 79},
+    {"endPort": 80},
+    {"port": "web", "endPort": 80},
+    {"port": 0},
+    {"port": 65536},
+    {"port": "Web"},
+    {"port": 80, "protocol": "ICMP"},
+)
+_BAD_PEERS: tuple[Obj, ...] = (
+    {},
+    {"ipBlock": {"cidr": "192.0.2.0/33"}},
+    {"ipBlock": {"cidr": "192.0.2.0/24", "except": ["198.51.100.0/25"]}},
+    {"ipBlock": {"cidr": "192.0.2.0/24"}, "podSelector": {}},
+    {"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": []}]}},
+    {"podSelector": {"matchExpressions": [{"key": "app", "operator": "Near"}]}},
+    {"namespaceSelector": {"matchLabels": {"app": "not a value"}}},
+)
 
 
 @st.composite
-def updates(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
-    """Return what may follow a stage: some labels and policies are kept, others change, go or come."""
-
-    def relabelled(owners: Mapping[str, Mapping[str, str]]) -> dict[str, Mapping[str, str]]:
-        return {owner: draw(labels()) if rarely(draw) else kept for owner, kept in owners.items()}
-
-    pods = tuple(before.pods)
-    made: list[Obj] = []
-    for policy in before.policies:
-        fate = pick(draw, ("spec", "kept", "gone", "podSelector", "policyTypes", "kept", "ingress", "egress"))
-        name, home, spec = policy["metadata"]["name"], policy["metadata"]["namespace"], policy["spec"]
-        if fate == "kept":
-            made.append(policy)
-        elif fate != "gone":
-            other = draw(policies(name, pods, outside=outside, home=home))
-            if fate != "spec":  # one part of it alone
-                rest = {key: value for key, value in spec.items() if key != fate}
-                other["spec"] = {key: other["spec"][key] for key in (fate,) if key in other["spec"]} | rest
-            made.append(other)
-    if not made or rarely(draw):
-        made.append(draw(policies(f"p{len(before.policies)}", pods, outside=outside)))
-    return Stage(relabelled(before.namespaces), relabelled(before.pods), tuple(made))
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Return a case of one to six pods; one in four has a second stage, which updates the first."""
-    pods = tuple(pod for pod in POOL if not rarely(draw)) or POOL[:1]
-    outside = draw(_COIN)
-    found: tuple[Stage, ...] = (draw(stages(pods, outside=outside)),)
-    hurried = False
-    if rarely(draw):
-        found = (*found, draw(updates(found[0], outside=outside)))
-        hurried = rarely(draw)
-    return Case(found, outside, hurried, services=rarely(draw), crowded=rarely(draw, 5))
-
-
-class _Enough(BaseException):
-    """Leaves Hypothesis at once; it would take an Exception for a failure and try to repeat it."""
-
-
-def visit_cases(
-    seed: int | str,
-    count: int,
-    visit: Callable[[Case], bool],
-    *,
-    wanted: Callable[[Case], bool] | None = None,
-) -> None:
-    """Draw ``count`` different cases that are ``wanted``, until ``visit`` returns False.
-
-    The same seed draws the same cases in the same order (with the same version of Hypothesis).
-    """
-    seen: dict[str, None] = {}
-
-    def once(case: Case) -> bool:
-        if case.key in seen or (wanted is not None and not wanted(case)):
-            return False
-        seen[case.key] = None
-        try:
-            going_on = visit(case)
-        except Exception as error:
-            raise _Enough from error
-        if not going_on or len(seen) == count:
-            raise _Enough
-        return False
-
-    # Each case is drawn anew: within one search Hypothesis makes most examples of pieces of earlier ones, and a
-    # hundred cases come down to a dozen ideas. Its first example is always the simplest, which counts once.
-    chosen = settings(
-        max_examples=2,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        derandomize=False,
-        print_blob=False,
-        verbosity=Verbosity.quiet,
-    )
-    for attempt in range(_ATTEMPTS * count):
-        try:
-            find(cases(), once, settings=chosen, random=Random(f"{seed}/{attempt}"))
-        except NoSuchExample:
-            continue
-        except _Enough as enough:
-            if enough.__cause__ is not None:
-                raise enough.__cause__ from None
-            return
+def invalid_policies(draw: st.DrawFn, name: str, pods: Sequence[str]) -> Obj:
+    """Return a policy with one thing in it that the API server has to refuse (NP-VAL-1, NP-EMP-7)."""
+    made: Obj = draw(plain_policies(name, pods, outside=False))
+    kind = pick(draw, ("port", "peer", "port", "type"))
+    if kind == "type":
+        spec = {**made["spec"], "policyTypes": [pick(draw, ("Forward", "ingress"))]}
+    else:
+        section, side = pick(draw, (("ingress", "from"), ("egress", "to")))
+        bad = {"ports": [pick(draw, _BAD_PORTS)]} if kind == "port" else {side: [pick(draw, _BAD_PEERS)]}
+        spec = {**made["spec"], section: [*made["spec"].get(section, []), bad]}
+    return {**made, "spec": spec}

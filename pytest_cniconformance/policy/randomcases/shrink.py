@@ -8,13 +8,17 @@ sections, rules, peers, ports, selectors and labels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_cniconformance.policy.randomcase import FLAGS, Addresses, Case, Stage, namespaces_of
+from pytest_cniconformance.policy.randomcases.anchors import Addresses
+from pytest_cniconformance.policy.randomcases.case import EXTRAS, Case, Stage
+from pytest_cniconformance.policy.randomcases.pool import namespaces_of
 from pytest_cniconformance.policy.validate import invalid
 
+Obj = dict[str, Any]
 Cuts = Callable[[Case], Iterable[Case]]
 
 _NOWHERE = Addresses()
@@ -40,7 +44,14 @@ def shrink(case: Case, disagrees: Callable[[Case], bool], *, pods: Sequence[str]
     before = None
     while case != before:
         before = case
-        for cuts in (_without_stage, _without_policy, _without_pod, _without_piece, _without_label):
+        for cuts in (
+            _without_extra,
+            _without_stage,
+            _without_policy,
+            _without_pod,
+            _without_piece,
+            _without_label,
+        ):
             case = _exhaust(case, cuts, ask)
     return case
 
@@ -61,8 +72,14 @@ def _exhaust(case: Case, cuts: Cuts, ask: Callable[[Case], bool]) -> Case:
 def _leaps(case: Case, pods: Sequence[str]) -> Iterator[Case]:
     """Yield big cuts at once: the last stage alone, the pods that matter alone, one policy alone."""
     for chosen in (case.stages[-1:], case.stages):
-        hurried = case.hurried and len(chosen) > 1
-        focused = replace(case, stages=chosen, outside=case.outside and len(pods) < 2, hurried=hurried)
+        several = len(chosen) > 1
+        focused = replace(
+            case,
+            stages=chosen,
+            outside=case.outside and len(pods) < 2,
+            hurried=case.hurried and several,
+            watched=case.watched and several,
+        )
         kept = pods or case.pods
         if len(chosen) == 1:
             for policy in reversed(chosen[0].policies):
@@ -80,24 +97,35 @@ def _with_pods(case: Case, pods: Sequence[str]) -> Case:
         homes |= set(namespaces_of(tuple(kept)))
         namespaces = {name: labels for name, labels in stage.namespaces.items() if name in homes}
         stages.append(replace(stage, namespaces=namespaces, pods=kept))
-    return replace(case, stages=tuple(stages))
+    gone = case.replaced not in pods
+    return replace(
+        case,
+        stages=tuple(stages),
+        replaced="" if gone else case.replaced,
+        inherited=None if gone else case.inherited,
+    )
+
+
+def _without_extra(case: Case) -> Iterator[Case]:
+    for extra, least in EXTRAS.items():
+        if getattr(case, extra) != least:
+            bare: Any = {extra: least} | ({"inherited": None} if extra == "replaced" else {})
+            yield replace(case, **bare)
 
 
 def _without_stage(case: Case) -> Iterator[Case]:
-    for flag in FLAGS:
-        if getattr(case, flag):
-            bare: Any = {flag: False}
-            yield replace(case, **bare)
     if len(case.stages) > 1:
         for i in range(len(case.stages)):
-            yield replace(case, stages=_without(case.stages, i), hurried=False)
+            yield replace(case, stages=_without(case.stages, i), hurried=False, watched=False)
 
 
 def _without_policy(case: Case) -> Iterator[Case]:
-    for at, stage in enumerate(case.stages):
+    for name in dict.fromkeys(_name(policy) for stage in case.stages for policy in stage.policies):
+        yield _of(case, functools.partial(_unless_named, name))
+    for at, stage in enumerate(case.stages if len(case.stages) > 1 else ()):
         for i in range(len(stage.policies)):
             candidate = _with_stage(case, at, replace(stage, policies=_without(stage.policies, i)))
-            yield _with_pods(candidate, candidate.pods)  # without the namespaces that only the policy was for
+            yield _with_pods(candidate, candidate.pods)
 
 
 def _without_pod(case: Case) -> Iterator[Case]:
@@ -108,16 +136,49 @@ def _without_pod(case: Case) -> Iterator[Case]:
 
 def _without_piece(case: Case) -> Iterator[Case]:
     """Take one piece out of a policy's spec: a section, a rule, a peer, a port, a selector, one of its parts."""
-    for at, stage in enumerate(case.stages):
-        for i, policy in enumerate(stage.policies):
-            for spec in _pieces(policy["spec"]):
-                candidate = {**policy, "spec": {"podSelector": {}, **spec}}
-                if candidate["spec"] != policy["spec"] and not invalid(_NOWHERE.resolve(candidate)):
-                    yield _with_stage(
-                        case,
-                        at,
-                        replace(stage, policies=(*stage.policies[:i], candidate, *stage.policies[i + 1 :])),
-                    )
+    if case.refused:
+        yield from (replace(case, refused=less) for less in _less(case.refused, valid=False))
+    # A policy that stages have in common stays common to them: what is seen of an update depends on it.
+    for before in _distinct(policy for stage in case.stages for policy in stage.policies):
+        for less in _less(before):
+            yield _of(case, functools.partial(_in_place, before, less))
+
+
+def _unless_named(name: tuple[str, str], policy: Obj) -> Obj | None:
+    return None if _name(policy) == name else policy
+
+
+def _in_place(before: Obj, less: Obj, policy: Obj) -> Obj:
+    return less if policy == before else policy
+
+
+def _less(policy: Obj, *, valid: bool = True) -> Iterator[Obj]:
+    """Yield the policy with one piece less, where the API server still takes it, or still refuses it."""
+    for spec in _pieces(policy["spec"]):
+        candidate = {**policy, "spec": {"podSelector": {}, **spec}}
+        if candidate["spec"] != policy["spec"] and bool(invalid(_NOWHERE.resolve(candidate))) != valid:
+            yield candidate
+
+
+def _of(case: Case, change: Callable[[Obj], Obj | None]) -> Case:
+    """Return the case with other policies in all stages, None for none, and without namespaces that nobody needs."""
+    stages = tuple(
+        replace(stage, policies=tuple(new for policy in stage.policies if (new := change(policy))))
+        for stage in case.stages
+    )
+    return _with_pods(replace(case, stages=stages), case.pods)
+
+
+def _name(policy: Obj) -> tuple[str, str]:
+    return policy["metadata"]["namespace"], policy["metadata"]["name"]
+
+
+def _distinct(policies: Iterable[Obj]) -> list[Obj]:
+    found: list[Obj] = []
+    for policy in policies:
+        if policy not in found:
+            found.append(policy)
+    return found
 
 
 def _pieces(value: Any) -> Iterator[Any]:
@@ -137,16 +198,38 @@ def _pieces(value: Any) -> Iterator[Any]:
 
 
 def _without_label(case: Case) -> Iterator[Case]:
-    for at, stage in enumerate(case.stages):
-        bare = Stage({name: {} for name in stage.namespaces}, {pod: {} for pod in stage.pods}, stage.policies)
-        if bare != stage:
-            yield _with_stage(case, at, bare)
+    """Take away labels: all of them, then one after the other, in all stages and then in one."""
+    every = tuple(range(len(case.stages)))
+    for places in (every, *((at,) for at in every if len(every) > 1)):
+        stages = [case.stages[at] for at in places]
+        yield from _relabelled(case, places, [_bare(stage) for stage in stages])
         for side in ("namespaces", "pods"):
-            owners: Mapping[str, Mapping[str, str]] = getattr(stage, side)
-            for owner, labels in owners.items():
+            for owner, labels in getattr(stages[0], side).items():
                 for smaller in _pieces(labels):
-                    changed: Any = {side: {**owners, owner: smaller}}
-                    yield _with_stage(case, at, replace(stage, **changed))
+                    changed = [
+                        _labelled(stage, side, owner, smaller)
+                        for stage in stages
+                        if getattr(stage, side).get(owner) == labels
+                    ]
+                    if len(changed) == len(stages):
+                        yield from _relabelled(case, places, changed)
+
+
+def _bare(stage: Stage) -> Stage:
+    return Stage({name: {} for name in stage.namespaces}, {pod: {} for pod in stage.pods}, stage.policies)
+
+
+def _labelled(stage: Stage, side: str, owner: str, labels: Mapping[str, str]) -> Stage:
+    changed: Any = {side: {**getattr(stage, side), owner: labels}}
+    return replace(stage, **changed)
+
+
+def _relabelled(case: Case, places: Sequence[int], stages: Sequence[Stage]) -> Iterator[Case]:
+    candidate = case
+    for at, stage in zip(places, stages, strict=True):
+        candidate = _with_stage(candidate, at, stage)
+    if candidate != case:
+        yield candidate
 
 
 def _with_stage(case: Case, at: int, stage: Stage) -> Case:

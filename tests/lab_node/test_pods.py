@@ -185,6 +185,18 @@ def test_forced_deletion_is_immediate() -> None:
     on_bench(check)
 
 
+def test_a_second_deletion_may_cut_the_grace_short() -> None:
+    async def check(bench: Bench) -> None:
+        bench.pod("stubborn", terminationGracePeriodSeconds=600)
+        await bench.ready("stubborn")
+        bench.store.delete("pods", "default", "stubborn")
+        bench.store.delete("pods", "default", "stubborn", grace=1)
+        assert bench.get("stubborn")["metadata"]["deletionGracePeriodSeconds"] == 1
+        await bench.until("stubborn", lambda pod: pod is None)
+
+    on_bench(check)
+
+
 def test_addresses_are_not_used_again_at_once() -> None:
     async def check(bench: Bench) -> None:
         seen = []

@@ -39,7 +39,7 @@ def main(names: list[str]) -> None:
         seconds = time.monotonic() - started
         cases = re.search(r"random policies: (\d+) cases compared", lab.output)
         found = re.search(
-            r"(\d+ polic\S+ and \d+ pods? suffice[^(\n]*) \([^;]*; shrunk in (\d+) steps", lab.output
+            r"(\d+ polic\S+ [^(\n]*?suffices?\b[^(\n]*) \([^;]*; shrunk in (\d+) steps", lab.output
         )
         smallest, steps = (found[1], found[2]) if found else ("not found", "-")
         print(

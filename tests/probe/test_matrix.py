@@ -153,3 +153,26 @@ def test_a_pod_that_loses_its_own_address_is_a_finding_and_its_server_none_the_l
     assert observed[other].verdict is Verdict.PROBE_ERROR
     nobody = Cell("x/a", "x/a", 4)
     assert matrix_of(network, fleet).observe([nobody])[nobody].verdict is Verdict.PROBE_ERROR
+
+
+def test_what_agreed_before_the_probers_failed_is_asked_again(network: Network, fleet: Fleet) -> None:
+    own = network.ip("a")
+    table = f"chain i {{\ntype filter hook input priority 0;\nip saddr {own} ip daddr {own} drop\n}}"
+    matrix = matrix_of(network, fleet)
+    real = matrix.observe
+    itself, other = Cell("x/a", "x/a", 80), Cell("x/a", "x/b", 80)
+
+    def observe(cells: object, **options: object) -> object:
+        found = real(cells, **options)  # type: ignore[arg-type]
+        if not network.run("a", "nft", "list tables"):
+            network.run("a", "nft", "-f", "-", stdin=f"table inet own {{\n{table}\n}}\n")
+        return found
+
+    matrix.observe = observe  # type: ignore[assignment,method-assign]
+    network.filter("ip daddr 10.77.2.2 drop")
+    try:
+        settled = matrix.settle({itself: ALLOW, other: ALLOW}, deadline=1)
+    finally:
+        network.run("a", "nft", "delete table inet own")
+    found = {mismatch.cell: mismatch for mismatch in settled.mismatches}
+    assert found[other].unknown and not found[itself].unknown

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,19 @@ def test_what_does_not_repeat_is_no_verdict(tmp_path: Path) -> None:
     search = searching(bench, tmp_path)
     assert search.search(1, 0, 10) is None
     assert search.tally.compared == 10 and len(search.tally.unconfirmed) == 1
+
+
+def test_what_was_wrong_for_a_moment_has_more_than_one_chance_to_show_again(tmp_path: Path) -> None:
+    class Passing(Bench):
+        def compare(self, case: Case, *, deadline: float) -> Comparison:
+            found = super().compare(case, deadline=deadline)
+            return replace(found, moment=found.moment and Moment.UPDATE)
+
+    for shown, expected in ((4, True), (5, True), (6, False)):
+        bench = Passing(lambda case, deadline, number, shown=shown: number in (2, shown))
+        search = searching(bench, tmp_path, shrinking=-1)
+        assert (search.search(1, 0, 2) is not None) is expected
+        (tmp_path / "random-found").unlink(missing_ok=True)
 
 
 def test_a_smaller_case_that_does_not_stand_is_given_up(tmp_path: Path) -> None:

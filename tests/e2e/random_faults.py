@@ -3,8 +3,8 @@
 
     python -m tests.e2e.random_faults [FAULT ...]
 
-One to four minutes for each fault, by four workers (one for a few), whose cases are counted together; run it after a change of what is
-drawn or of how it is shrunk.
+One to four minutes for each fault, by four workers (one for a few), whose cases are counted together; run it after a
+change of what is drawn or of how it is shrunk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 
 from pytest_cniconformance.lab.faults import FAULTS
 from tests.e2e.running import Lab
-
 
 ALONE = ("reload-fails-open", "late-pods-unknown")
 """Faults that any change of policies sets off or mends: the changes of other workers would hide what a case shows."""

@@ -11,6 +11,7 @@ import pytest
 
 from pytest_cniconformance.fixtures.randomized import vigil
 from pytest_cniconformance.fixtures.randomized.vigil import FirstInstants, Vigil
+from pytest_cniconformance.model.failure import ClusterError
 from pytest_cniconformance.model.matrix import Cell, Decision
 from pytest_cniconformance.policy import Ruling
 from pytest_cniconformance.probe.watching import Attempts, Seen
@@ -59,7 +60,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Attempts, ...]]:
 
 def cast() -> Any:
     pods = {key: SimpleNamespace(addresses=addresses) for key, addresses in ADDRESSES.pods.items()}
-    return SimpleNamespace(pods=pods, fleet=SimpleNamespace(session=lambda _: None))
+    return SimpleNamespace(pods=pods, fleet=SimpleNamespace(session=lambda _: None), left_out={})
 
 
 @pytest.mark.parametrize(
@@ -87,9 +88,11 @@ def test_what_is_a_leak(
 
 def test_a_prober_that_failed_has_seen_no_denial(seen: dict[str, Any]) -> None:
     seen["control"] = runs("open", "denied", "open")
-    with Vigil(cast(), {CELL: OPEN}, 0.01) as watch:
+    blind = cast()
+    with Vigil(blind, {CELL: OPEN}, 0.01) as watch:
         seen["path"] = runs("open", "denied", "open", "denied")
         assert not watch.leaks({CELL: BY_SOURCE})
+    assert "x/a could not reach its own listener" in blind.left_out.values(), "nobody is told"
     with Vigil(cast(), {CELL: BY_SOURCE}, 0.01) as watch:
         assert watch.leaks({CELL: BY_SOURCE}), "an answer is an answer"
 
@@ -104,3 +107,16 @@ def test_a_pod_is_watched_as_soon_as_it_has_an_address(seen: dict[str, Any]) -> 
         seen["path"] = runs("open", "denied")
         (leak,) = watch.leaks({CELL: BY_DESTINATION})
     assert leak.cell == CELL and "first instants" in leak.observed.cause
+
+
+def test_a_path_that_nobody_tried_is_told(seen: dict[str, Any]) -> None:
+    starved = cast()
+    with Vigil(starved, {CELL: BY_SOURCE}, 0.01) as watch:
+        assert not watch.leaks({CELL: BY_SOURCE})
+    assert "x/a was short of processor" in starved.left_out.values()
+    seen["path"] = (Attempts("error", 0.0, 0.0, 1, "no buffer space"),)
+    with (
+        Vigil(cast(), {CELL: BY_SOURCE}, 0.01) as watch,
+        pytest.raises(ClusterError, match="no buffer space"),
+    ):
+        watch.leaks({CELL: BY_SOURCE})

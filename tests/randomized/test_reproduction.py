@@ -190,3 +190,9 @@ def test_a_policy_that_should_have_been_refused(tmp_path: Path) -> None:
     namespace, policy = yaml.safe_load_all(shown.manifests[0])
     assert namespace["metadata"]["name"] == "y" and invalid(policy)
     assert shown.commands[0] == f"kubectl apply -f {tmp_path}/random-1.yaml"
+
+
+def test_a_leak_over_udp_is_asked_over_udp(tmp_path: Path) -> None:
+    cell = Cell("x/a", "y/a", 80, Protocol.UDP)
+    _, commands = reproduced(Case((SECOND,), replaced="y/a"), 0, cell, tmp_path, Moment.RENEWED, leak=True)
+    assert "SOCK_DGRAM" in commands[-1]

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from pytest_cniconformance.fixtures import requirement
 from pytest_cniconformance.fixtures.grid import Grid
 from pytest_cniconformance.fixtures.sources import NETPOL_API, NETPOL_DOCS
-from pytest_cniconformance.fixtures.topology import PlacedPod, PodPlan
+from pytest_cniconformance.fixtures.topology import PodPlan
 from pytest_cniconformance.kube import Obj
-from pytest_cniconformance.model.failure import ClusterError, Inconclusive
+from pytest_cniconformance.model.failure import Inconclusive
 from pytest_cniconformance.model.verdict import Protocol
 from pytest_cniconformance.policy import expected_matrix
 from pytest_cniconformance.policy.builders import EGRESS, INGRESS, network_policy, peer, port, rule
@@ -108,25 +106,6 @@ def test_one_name_may_stand_for_a_port_of_each_protocol(cni_grid: Grid) -> None:
 # -- pods on their way out ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _leaving(grid: Grid, pod: PlacedPod) -> Iterator[None]:
-    """Delete a pod that lingers, and see at the end that it was there all the time."""
-    kube = grid.run.kube
-
-    def see() -> None:
-        found = kube.get("v1", "Pod", pod.name, pod.namespace)
-        if "deletionTimestamp" not in found["metadata"]:
-            raise ClusterError(f"pod {pod.identity} was deleted and does not terminate")
-
-    try:
-        kube.delete("v1", "Pod", pod.name, pod.namespace)
-        see()
-        yield
-        see()
-    finally:
-        kube.delete("v1", "Pod", pod.name, pod.namespace, grace=0)
-
-
 @requirement("NP-DYN-9", feature="networkpolicy/dynamics", source=LIFECYCLE)
 def test_a_terminating_pod_keeps_its_policies(cni_grid: Grid) -> None:
     """As long as a deleted pod runs it stays isolated, and stays the peer that its labels make it."""
@@ -139,7 +118,7 @@ def test_a_terminating_pod_keeps_its_policies(cni_grid: Grid) -> None:
         network_policy("subject", "x", {"role": "friend"}, ingress=[rule([peer(namespaces={"ns": "y"})])]),
     )
     cni_grid.check("before its end", sources=ends, destinations=ends, ports=(80,), protocols=TCP)
-    with _leaving(cni_grid, pod):
+    with cni_grid.topology.terminating(pod):
         cni_grid.check("while it terminates", sources=ends, destinations=ends, ports=(80,), protocols=TCP)
         cni_grid.apply(network_policy("friends", "x", {"pod": "a"}, types=[INGRESS]))
         cni_grid.check("a change meanwhile", sources=ends, destinations=ends, ports=(80,), protocols=TCP)

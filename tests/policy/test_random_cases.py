@@ -16,7 +16,7 @@ import pytest
 from pytest_cniconformance.policy import invalid
 from pytest_cniconformance.policy.objects import NAME_LABEL
 from pytest_cniconformance.policy.randomcases.anchors import OUTSIDE_PORT, renamed
-from pytest_cniconformance.policy.randomcases.case import EXTRAS, Case, deviations, requests
+from pytest_cniconformance.policy.randomcases.case import EXTRAS, Case, deviations, requests_between
 from pytest_cniconformance.policy.randomcases.draw import visit_cases
 from pytest_cniconformance.policy.randomcases.pool import POOL
 from tests.policy.simulation import ADDRESSES, FAULTS, mismatches
@@ -205,7 +205,7 @@ def test_namespaces_are_renamed_where_their_automatic_label_is_meant() -> None:
 
 def test_a_watched_update_is_one_request(drawn: list[Case]) -> None:
     watched = [case for case in drawn if case.watched]
-    counts = [requests(*case.stages) for case in watched]
+    counts = [requests_between(*case.stages) for case in watched]
     # A part that is drawn anew may come out as it was.
     assert len(watched) > 10 and set(counts) <= {0, 1} and sum(counts) > len(counts) / 2
 

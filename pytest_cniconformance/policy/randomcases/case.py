@@ -24,7 +24,7 @@ class Moment(StrEnum):
     STAGE = "stage"
     """The labels and policies of one stage."""
     UPDATE = "update"
-    """Those of a stage or of the one before it, at every instant one of the two."""
+    """Those of a stage or of the one before it: at each pod, at every instant, one of the two."""
     LEAVING = "leaving"
     """The last stage, while the replaced pod is being deleted."""
     RENEWED = "renewed"
@@ -108,7 +108,7 @@ EXTRAS: Mapping[str, Any] = {field.name: field.default for field in fields(Case)
 """What a case may have beside its stages, and what the simplest case has of it."""
 
 
-def requests(before: Stage, after: Stage) -> int:
+def requests_between(before: Stage, after: Stage) -> int:
     """Return how many requests to the API lead from one stage to the next: one for each object that is another."""
     old = {str(policy["metadata"]): policy for policy in before.policies}
     new = {str(policy["metadata"]): policy for policy in after.policies}

@@ -6,6 +6,7 @@ Random cases that disagree are shrunk by :mod:`pytest_cniconformance.policy.rand
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
@@ -17,6 +18,7 @@ from hypothesis.errors import NoSuchExample
 from pytest_cniconformance.policy.randomcases.case import Case, Stage
 from pytest_cniconformance.policy.randomcases.policies import (
     COIN,
+    VALUES,
     Obj,
     invalid_policies,
     labels,
@@ -25,7 +27,8 @@ from pytest_cniconformance.policy.randomcases.policies import (
     policies,
     rarely,
 )
-from pytest_cniconformance.policy.randomcases.pool import POOL, namespaces_of
+from pytest_cniconformance.policy.randomcases.pool import LABEL_KEYS, POOL, namespaces_of
+from pytest_cniconformance.policy.selectors import matches
 
 _ATTEMPTS = 100
 
@@ -74,7 +77,7 @@ def updates(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
 
 
 @st.composite
-def requests(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
+def one_request(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
     """Return what follows a stage by one request to the API: a policy changes, comes or goes, or labels change."""
     kind = pick(draw, ("policy", "policy", "pod", "policy", "namespace", "new", "policy", "gone"))
     pods = tuple(before.pods)
@@ -93,6 +96,35 @@ def requests(draw: st.DrawFn, before: Stage, *, outside: bool) -> Stage:
 
 
 @st.composite
+def heirs(draw: st.DrawFn, case: Case) -> Case:
+    """Return a case of one stage and one policy, in which a pod gets the address of a finished one.
+
+    A peer selects the labels of one of the two only, where there is such a peer: else nothing tells whether the
+    address has kept the labels of the pod that finished.
+    """
+    policy = draw(plain_policies("p0", case.pods, kinds=("peers",)))
+    stage = replace(case.stages[0], policies=(policy,))
+    others = {pod: _told_apart(policy, own) for pod, own in stage.pods.items()}
+    heir = pick(draw, [pod for pod in others if others[pod]] or case.pods)
+    inherited = pick(draw, others[heir]) if others[heir] else draw(labels())
+    return Case((stage,), replaced=heir, inherited=inherited)
+
+
+def _told_apart(policy: Obj, own: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the labels that a peer's podSelector selects, though it does not select a pod's own labels."""
+    rules = [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]
+    peers = [peer for rule in rules for peer in [*rule.get("from", []), *rule.get("to", [])]]
+    strict = [peer["podSelector"] for peer in peers if not matches(peer.get("podSelector", {}), own)]
+    return [other for other in _EVERY_LABELLING if any(matches(selector, other) for selector in strict)]
+
+
+_EVERY_LABELLING = [
+    {key: value for key, value in zip(LABEL_KEYS, values, strict=True) if value is not None}
+    for values in itertools.product((None, *dict.fromkeys(VALUES)), repeat=len(LABEL_KEYS))
+]
+
+
+@st.composite
 def cases(draw: st.DrawFn) -> Case:
     """Return a case of one to six pods; one in four has a second stage, which updates the first."""
     pods = tuple(pod for pod in POOL if not rarely(draw)) or POOL[:1]
@@ -101,12 +133,11 @@ def cases(draw: st.DrawFn) -> Case:
     if rarely(draw):
         first = case.stages[0]
         watched = draw(COIN)
-        second = draw(requests(first, outside=outside) if watched else updates(first, outside=outside))
+        second = draw(one_request(first, outside=outside) if watched else updates(first, outside=outside))
         hurried = not watched and rarely(draw)
         case = replace(case, stages=(first, second), watched=watched, hurried=hurried)
-    if rarely(draw, 4):
-        inherited = draw(labels()) if draw(COIN) else None
-        case = replace(case, replaced=pick(draw, pods), inherited=inherited)
+    if rarely(draw, 3):
+        case = draw(heirs(case)) if draw(COIN) else replace(case, replaced=pick(draw, pods))
     if rarely(draw, 5):
         case = replace(case, refused=draw(invalid_policies("refused", pods)))
     return replace(case, crowded=rarely(draw, 5))

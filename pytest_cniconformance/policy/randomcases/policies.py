@@ -197,15 +197,22 @@ def policies(
 
 
 @st.composite
-def plain_policies(draw: st.DrawFn, name: str, pods: Sequence[str], *, outside: bool) -> Obj:
+def plain_policies(
+    draw: st.DrawFn,
+    name: str,
+    pods: Sequence[str],
+    *,
+    outside: bool = False,
+    kinds: Sequence[str] = ("peers", "ports", "world", "rules"),
+) -> Obj:
     """Return a policy that isolates a namespace in one direction and says one kind of thing: nothing else hides it."""
     section = "egress" if draw(COIN) else "ingress"
-    kind = pick(draw, ("peers", "ports", "world", "rules"))
+    kind = pick(draw, kinds)
     if kind == "world" and outside:
         section, made = "egress", draw(sections(world_rules()))
     elif kind == "ports":
-        kinds = pick(draw, (PORT_KINDS, ("range",), ("name",), PORT_KINDS))
-        made = [rule(None, some(draw, ports(kinds), least=1, most=4))]
+        entries = pick(draw, (PORT_KINDS, ("range",), ("name",), PORT_KINDS))
+        made = [rule(None, some(draw, ports(entries), least=1, most=4))]
     elif kind == "rules":
         made = draw(sections(rules(pods)))
     else:
@@ -238,7 +245,7 @@ _BAD_PEERS: tuple[Obj, ...] = (
 @st.composite
 def invalid_policies(draw: st.DrawFn, name: str, pods: Sequence[str]) -> Obj:
     """Return a policy with one thing in it that the API server has to refuse (NP-VAL-1, NP-EMP-7)."""
-    made: Obj = draw(plain_policies(name, pods, outside=False))
+    made: Obj = draw(plain_policies(name, pods))
     kind = pick(draw, ("port", "peer", "port", "type"))
     if kind == "type":
         spec = {**made["spec"], "policyTypes": [pick(draw, ("Forward", "ingress"))]}

@@ -19,8 +19,8 @@ from pathlib import Path
 from pytest_cniconformance.lab.faults import FAULTS
 from tests.e2e.running import Lab
 
-ALONE = ("reload-fails-open", "late-pods-unknown")
-"""Faults that any change of policies sets off or mends: the changes of other workers would hide what a case shows."""
+ALONE = ("reload-fails-open", "late-pods-unknown", "subject-not-namespaced")
+"""Faults by which the policies of other workers change what a case shows."""
 
 
 PASSING = ("slow-convergence", "startup-lockout")

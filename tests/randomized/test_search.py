@@ -13,7 +13,7 @@ from hypothesis.database import InMemoryExampleDatabase
 from pytest_cniconformance.fixtures.randomized.comparison import Comparison
 from pytest_cniconformance.fixtures.randomized.search import Desk, Limits, RandomPolicies
 from pytest_cniconformance.model.failure import ClusterError
-from pytest_cniconformance.policy.randomcases.case import Case, Moment
+from pytest_cniconformance.policy.randomcases.case import PLAINEST, Case, Moment
 from pytest_cniconformance.probe import Window
 from tests.policy.simulation import FAULTS, cells, mismatches
 
@@ -22,7 +22,10 @@ KEY = b"calico"
 
 
 class Bench:
-    """Compares in memory; ``truth`` may look at the deadline, and at how often it was asked."""
+    """Compares in memory; ``truth`` may look at the deadline, and at how often it was asked.
+
+    The plainest case, which comes before all others, agrees and is not put on record.
+    """
 
     window = Window(0.3)
 
@@ -31,6 +34,8 @@ class Bench:
         self.asked: list[tuple[Case, float]] = []
 
     def compare(self, case: Case, *, deadline: float) -> Comparison:
+        if case == PLAINEST:
+            return Comparison(4, 0, 0.05)
         self.asked.append((case, deadline))
         if not self.truth(case, deadline, len(self.asked)):
             return Comparison(len(cells(case)), 0, 0.05)
@@ -77,6 +82,30 @@ def test_agreement_is_counted(tmp_path: Path) -> None:
     assert tally.cells == sum(len(cells(case)) for case, _ in bench.asked)
     assert {deadline for _, deadline in bench.asked} == {FULL}
     assert str(tally).startswith("25 cases compared, ")
+
+
+def test_the_plainest_case_begins_a_process_and_convicts(tmp_path: Path) -> None:
+    class Ignoring(Bench):
+        plain = 0
+
+        def compare(self, case: Case, *, deadline: float) -> Comparison:
+            self.plain += case == PLAINEST
+            return super().compare(case, deadline=deadline)
+
+    bench = Ignoring(innocent)
+    search = searching(bench, tmp_path)
+    assert search.search(1, 0, 5) is None and search.search(1, 1, 5) is None
+    assert bench.plain == 1 and len(bench.asked) == 10
+
+    class Deaf(Bench):
+        def compare(self, case: Case, *, deadline: float) -> Comparison:
+            return Comparison(
+                4, 0, 0.05, Moment.STAGE, 0, tuple(mismatches(GUILTY, FAULTS["egress not enforced"]))
+            )
+
+    found = searching(Deaf(innocent), tmp_path).search(1, 0, 5)
+    assert found is not None and found.case.policies == 1
+    assert "begins every run" in found.origin
 
 
 def test_shares_draw_apart_and_again(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from pytest_cniconformance.policy.builders import INGRESS, network_policy
 from pytest_cniconformance.policy.randomcases.pool import POOL
 
 
@@ -106,6 +107,12 @@ class Case:
 
 EXTRAS: Mapping[str, Any] = {field.name: field.default for field in fields(Case) if field.name != "stages"}
 """What a case may have beside its stages, and what the simplest case has of it."""
+
+
+PLAINEST = Case(
+    (Stage({"x": {}}, {"x/a": {}, "x/b": {}}, (network_policy("p0", "x", {}, types=[INGRESS]),)),)
+)
+"""Two pods are closed to one another and opened again."""
 
 
 def requests_between(before: Stage, after: Stage) -> int:

@@ -173,8 +173,9 @@ class Kubelet:
     def _leave(self, worker: PodWorker, grace: float) -> None:
         uid = worker.pod["metadata"]["uid"]
         if uid in self._leaving:
-            # A second deletion may ask for less grace than the first.
-            asyncio.get_running_loop().call_later(grace, worker.hurry)
+            # A second deletion that asks for less grace changes nothing, as with Kubernetes 1.34; force does.
+            if grace == 0:
+                worker.hurry()
             return
         task = asyncio.create_task(self._remove(worker, grace), name=f"remove {key_of(worker.pod)}")
         self._leaving[uid] = task

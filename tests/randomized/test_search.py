@@ -11,7 +11,8 @@ import pytest
 from hypothesis.database import InMemoryExampleDatabase
 
 from pytest_cniconformance.fixtures.randomized.comparison import Comparison
-from pytest_cniconformance.fixtures.randomized.search import Desk, Limits, RandomPolicies
+from pytest_cniconformance.fixtures.randomized.desk import Desk
+from pytest_cniconformance.fixtures.randomized.search import Limits, RandomPolicies
 from pytest_cniconformance.model.failure import ClusterError
 from pytest_cniconformance.policy.randomcases.case import PLAINEST, Case, Moment
 from pytest_cniconformance.probe import Window
@@ -32,10 +33,13 @@ class Bench:
     def __init__(self, truth: Callable[[Case, float, int], bool]) -> None:
         self.truth = truth
         self.asked: list[tuple[Case, float]] = []
+        self.anew: set[int] = set()
 
-    def compare(self, case: Case, *, deadline: float) -> Comparison:
+    def compare(self, case: Case, *, deadline: float, anew: bool = False) -> Comparison:
         if case == PLAINEST:
             return Comparison(4, 0, 0.05)
+        if anew:
+            self.anew.add(len(self.asked))
         self.asked.append((case, deadline))
         if not self.truth(case, deadline, len(self.asked)):
             return Comparison(len(cells(case)), 0, 0.05)
@@ -88,9 +92,9 @@ def test_the_plainest_case_begins_a_process_and_convicts(tmp_path: Path) -> None
     class Ignoring(Bench):
         plain = 0
 
-        def compare(self, case: Case, *, deadline: float) -> Comparison:
+        def compare(self, case: Case, *, deadline: float, anew: bool = False) -> Comparison:
             self.plain += case == PLAINEST
-            return super().compare(case, deadline=deadline)
+            return super().compare(case, deadline=deadline, anew=anew)
 
     bench = Ignoring(innocent)
     search = searching(bench, tmp_path)
@@ -98,7 +102,7 @@ def test_the_plainest_case_begins_a_process_and_convicts(tmp_path: Path) -> None
     assert bench.plain == 1 and len(bench.asked) == 10
 
     class Deaf(Bench):
-        def compare(self, case: Case, *, deadline: float) -> Comparison:
+        def compare(self, case: Case, *, deadline: float, anew: bool = False) -> Comparison:
             return Comparison(
                 4, 0, 0.05, Moment.STAGE, 0, tuple(mismatches(GUILTY, FAULTS["egress not enforced"]))
             )
@@ -126,10 +130,12 @@ def test_a_disagreement_is_confirmed_and_shrunk_and_kept(tmp_path: Path) -> None
     assert found.case.policies == 1 and len(found.case.pods) <= 2
     assert "seed 1" in found.origin and f"{search.tally.questions} steps" in found.shrunk
     drawn = search.tally.compared
-    assert [deadline for _, deadline in bench.asked[: drawn + 1]] == [FULL] * (drawn + 1)
-    assert bench.asked[drawn - 1][0] == bench.asked[drawn][0], "the disagreement was not asked twice"
-    assert all(deadline < FULL for _, deadline in bench.asked[drawn + 1 : -1])
+    assert [deadline for _, deadline in bench.asked[: drawn + 2]] == [FULL] * (drawn + 2)
+    confirmed = [case for case, _ in bench.asked[drawn - 1 : drawn + 2]]
+    assert confirmed == [confirmed[0]] * 3, "the disagreement was not asked again, and with new pods"
+    assert all(deadline < FULL for _, deadline in bench.asked[drawn + 2 : -1])
     assert bench.asked[-1] == (found.case, FULL), "the smallest case was not confirmed"
+    assert bench.anew == {drawn + 1, len(bench.asked) - 1}
     assert [Case.parse(value) for value in database.fetch(KEY)] == [found.case]
 
     replay = Bench(guilty)
@@ -158,8 +164,8 @@ def test_what_does_not_repeat_is_no_verdict(tmp_path: Path) -> None:
 
 def test_what_was_wrong_for_a_moment_has_more_than_one_chance_to_show_again(tmp_path: Path) -> None:
     class Passing(Bench):
-        def compare(self, case: Case, *, deadline: float) -> Comparison:
-            found = super().compare(case, deadline=deadline)
+        def compare(self, case: Case, *, deadline: float, anew: bool = False) -> Comparison:
+            found = super().compare(case, deadline=deadline, anew=anew)
             return replace(found, moment=found.moment and Moment.UPDATE)
 
     for shown, expected in ((4, True), (5, True), (6, False)):
@@ -174,6 +180,35 @@ def test_a_smaller_case_that_does_not_stand_is_given_up(tmp_path: Path) -> None:
     bench = Bench(lambda case, deadline, _: guilty(case) or deadline < FULL)
     found = searching(bench, tmp_path).search(1, 0, 300)
     assert found is not None and guilty(found.case)
+
+
+class Remembering(Bench):
+    """What ``truth`` says is wrong only after other cases on the same pods, but for the guilty."""
+
+    def compare(self, case: Case, *, deadline: float, anew: bool = False) -> Comparison:
+        found = super().compare(case, deadline=deadline, anew=anew)
+        return Comparison(found.cells, 0, 0.05) if anew and not guilty(case) else found
+
+
+def test_what_new_pods_do_not_show_is_put_aside(tmp_path: Path) -> None:
+    bench = Remembering(lambda case, *_: True)
+    found = searching(bench, tmp_path).search("guilty", 0, 300)
+    assert found is not None and guilty(found.case), "the search did not go on"
+    assert found.case.policies == 1 and len(found.case.pods) <= 2
+
+    (tmp_path / "random-found").unlink()
+    bench = Remembering(lambda case, *_: not guilty(case))
+    search = searching(bench, tmp_path)
+    found = search.search(1, 0, 3)
+    assert found is not None and search.tally.compared == 3
+    assert "new pods agree" in found.shrunk and found.case == bench.asked[0][0]
+
+
+def test_smaller_cases_that_take_what_came_before_are_asked_with_new_pods(tmp_path: Path) -> None:
+    bench = Remembering(lambda case, *_: guilty(case) or len(case.pods) == 1)
+    found = searching(bench, tmp_path).search("guilty", 0, 300)
+    assert found is not None and guilty(found.case)
+    assert found.case.policies == 1 and len(found.case.pods) <= 2
 
 
 def test_the_time_box_of_shrinking_keeps_the_smallest_so_far(tmp_path: Path) -> None:

@@ -185,14 +185,16 @@ def test_forced_deletion_is_immediate() -> None:
     on_bench(check)
 
 
-def test_a_second_deletion_may_cut_the_grace_short() -> None:
+def test_a_pod_goes_by_the_grace_of_its_first_deletion() -> None:
     async def check(bench: Bench) -> None:
-        bench.pod("stubborn", terminationGracePeriodSeconds=600)
+        bench.pod("stubborn", terminationGracePeriodSeconds=3)
         await bench.ready("stubborn")
+        began = asyncio.get_running_loop().time()
         bench.store.delete("pods", "default", "stubborn")
         bench.store.delete("pods", "default", "stubborn", grace=1)
         assert bench.get("stubborn")["metadata"]["deletionGracePeriodSeconds"] == 1
         await bench.until("stubborn", lambda pod: pod is None)
+        assert asyncio.get_running_loop().time() - began > 2.5
 
     on_bench(check)
 
